@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jattr.alterations import AlteredImages, alter, from_jpeg, parse_chain
     from jattr.attribution.attribute import attribute
     from jattr.attribution.calibrate import calibrate
+    from jattr.attribution.other_settings import OtherSettings
     from jattr.attribution.racing import Racing
     from jattr.attribution.result import Attribution
     from jattr.distances import load_distance
@@ -37,6 +38,7 @@ __all__ = [
     "Inversion",
     "InvertConfig",
     "MultiStart",
+    "OtherSettings",
     "Prior",
     "Problem",
     "Racing",
@@ -72,6 +74,7 @@ _MODULE_OF = {
     "MultiStart": "jattr.inversion",
     "Prior": "jattr.solvers.prior",
     "Problem": "jattr.solvers.problem",
+    "OtherSettings": "jattr.attribution.other_settings",
     "Racing": "jattr.attribution.racing",
     "Solution": "jattr.solvers.solve",
     "SolverComparison": "jattr.sweep.report.comparison",

@@ -26,6 +26,14 @@ from jattr.attribution.alteration_search import (
 from jattr.attribution.calibrate import calibration_search, check_calibration, condition_of
 from jattr.attribution.caveats import OwnLevels, caveat_of_samples
 from jattr.attribution.evidence import best_of, evidence_of, residuals_of
+from jattr.attribution.other_settings import (
+    OtherSettings,
+    check_other_settings,
+    named_settings,
+    open_images,
+    try_other_settings,
+    with_other_settings,
+)
 from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, race
 from jattr.attribution.result import Attribution, Explanation, best_explanation, merge
@@ -59,6 +67,8 @@ Alterations = str | Chain | Sequence[str | Chain]
 Progress = Callable[[int, int], object]  # called with (done, total) searches
 # of the evidence under every candidate, and what the image's file says
 DecideFn = Callable[[Sequence[Evidence], Caveat], Verdict]
+Decision = tuple[Verdict, Judgement | None]  # with what it rests on, where a calibration judges
+OTHER_SETTINGS = OtherSettings()
 
 # Pilot studies of this process. Each one's name is a digest of all that it depends on, the PRNG key
 # included, so a study from here is the one that would be made anew: only time depends on it.
@@ -71,6 +81,7 @@ def attribute(
     *,
     search: MultiStart | InvertConfig | None = None,
     racing: Racing | None = None,
+    other_settings: OtherSettings | None = OTHER_SETTINGS,
     alterations: Alterations | None = None,
     distance: DistanceLike | None = None,
     policy: DecisionConfig | DecideFn | None = None,
@@ -91,6 +102,8 @@ def attribute(
       candidates: the models.
       search: settings of the inversion.
       racing: when a candidate stops searching what it cannot win any more.
+      other_settings: how images that nobody seems to have made are tried under other settings of
+        style-based candidates; None: they are not, and "none" is said of those searched alone.
       alterations: what may have been done to the images: "auto" (a JPEG file's own compression,
         else nothing), "none", a chain or its text, or several of these, of which the best
         explanation of each image is kept. None: "auto".
@@ -133,6 +146,7 @@ def attribute(
             key=key,
             progress=progress,
             racing=racing,
+            other_settings=other_settings,
             on_round=on_round,
             latents0=starts,
         )
@@ -155,6 +169,7 @@ def attribute(
         key=key,
         progress=progress,
         racing=racing,
+        other_settings=other_settings,
         on_round=on_round,
         latents0=starts,
     )
@@ -171,6 +186,7 @@ def attribute_hypotheses(
     progress: Progress | None = None,
     pilot_studies: MutableMapping[str, PilotStudy] | None = None,
     racing: Racing | None = None,
+    other_settings: OtherSettings | None = OTHER_SETTINGS,
     on_round: OnRound | None = None,
     latents0: Mapping[str, Given] | None = None,
 ) -> Attribution:
@@ -194,6 +210,7 @@ def attribute_hypotheses(
             progress=_shifted(progress, done, total),
             pilot_studies=pilot_studies,
             racing=racing,
+            other_settings=other_settings,
             on_round=on_round,
             latents0={name: _of_images(given, rows) for name, given in (latents0 or {}).items()},
             caveats=[caveat_under(hypotheses[index], chain, own_levels) for index, _ in members],
@@ -201,9 +218,10 @@ def attribute_hypotheses(
         done += len(members) * len(candidates)
         for i, (index, _) in enumerate(members):
             explanations[index].append(Explanation(attribution, i))
-    attribution = merge([best_explanation(each) for each in explanations])
-    tried = tuple(tuple(each[0].tried[each[1]][0] for each in one) for one in explanations)
-    return dataclasses.replace(attribution, tried=tried)
+    best = merge([best_explanation(each) for each in explanations])
+    # of every alternative, not of the best alone
+    tried = [dict.fromkeys(text for a, i in each for text in a.tried[i]) for each in explanations]
+    return dataclasses.replace(best, tried=tuple(map(tuple, tried)))
 
 
 def _starts(
@@ -307,6 +325,7 @@ def attribute_observed(
     pilot_studies: MutableMapping[str, PilotStudy] | None = None,
     caveats: Sequence[Caveat] | None = None,
     racing: Racing | None = None,
+    other_settings: OtherSettings | None = OTHER_SETTINGS,
     on_round: OnRound | None = None,
     latents0: Mapping[str, Given] | None = None,
 ) -> Attribution:
@@ -324,6 +343,7 @@ def attribute_observed(
       caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: what
         their samples show.
       racing: when a candidate stops searching what it cannot win any more.
+      other_settings: as `attribute` takes it.
       on_round: called with a `Round` after every round of restarts of every candidate.
       latents0: where restarts begin, by the names of candidates.
 
@@ -341,6 +361,7 @@ def attribute_observed(
             f"calibration is of type {type(calibration).__name__}; it is a Calibration, as"
             " jattr.calibrate returns, or None"
         )
+    check_other_settings(other_settings)
     decide_fn, policy = _decision(policy, calibration)
     candidates = tuple(search.view(gen) for gen in candidates)
     _check_names(candidates)
@@ -371,17 +392,20 @@ def attribute_observed(
     if caveats is None:
         own_levels, pixels = OwnLevels(candidates), observations[0].pixels
         caveats = [caveat_of_samples(image, chain, own_levels) for image in pixels]
-    decisions = [
-        (decide_fn(row, caveat), None)
-        if decide_fn
-        else _decide(row, score, policy, caveat, calibration, condition_of(chain), cut_short=cut)
-        for row, score, caveat, cut in zip(
-            evidence, scores.tolist(), _caveats(caveats, len(evidence)), cut_short, strict=True
+    caveats = _caveats(caveats, len(evidence))
+
+    def decided(i: int, row: Sequence[Evidence], caveat: Caveat) -> Decision:
+        if decide_fn:
+            return decide_fn(row, caveat), None
+        condition = condition_of(chain)
+        return _decide(
+            row, scores[i].tolist(), policy, caveat, calibration, condition, cut_short=cut_short[i]
         )
-    ]
+
+    decisions = [decided(i, row, caveats[i]) for i, row in enumerate(evidence)]
     best = [best_of(inverter) for inverter in inverters]
     noise = np.array([inverter.observation.noise for inverter in inverters])
-    return Attribution(
+    found = Attribution(
         candidates=candidates,
         verdicts=tuple(verdict for verdict, _ in decisions),
         residual=np.stack([residuals[inverter] for inverter in inverters], axis=1),
@@ -399,6 +423,31 @@ def attribute_observed(
         policy=decide_fn or policy,
         tried=tuple((tried_text(chain, row),) for row in evidence),
     )
+    if decide_fn is not None or other_settings is None:
+        return found
+    # 4. Before "none" is said, a style-based candidate's other settings are tried.
+    if named_settings(search) and not other_settings.beside_named:
+        found = dataclasses.replace(found, named=named_settings(search))
+        open_ = open_images(found, policy)
+    else:
+        arrays = [observation.pixels for observation in observations]
+        found, open_ = try_other_settings(
+            found,
+            images if isinstance(images, AlteredImages) else arrays,
+            search=search,
+            key=key,
+            policy=policy,
+            racing=racing,
+            store=store,
+            settings=other_settings,
+        )
+    # 5. Decide on those images anew, with what that has brought.
+    verdicts, judgements = list(found.verdicts), list(found.judgements)
+    for i in open_:
+        near = found.near[i] if found.near else ()
+        caveat = with_other_settings(caveats[i], near, candidates, found.named)
+        verdicts[i], judgements[i] = decided(i, found.evidence[i], caveat)
+    return dataclasses.replace(found, verdicts=tuple(verdicts), judgements=tuple(judgements))
 
 
 def tried_text(chain: Chain | None, evidence: Sequence[Evidence]) -> str:
@@ -452,7 +501,7 @@ def _decide(
     condition: str,
     *,
     cut_short: bool,
-) -> tuple[Verdict, Judgement | None]:
+) -> Decision:
     """Return the verdict on one image, and the calibration's judgement that it rests on, if any.
 
     Args:
@@ -472,14 +521,15 @@ def _decide(
         uncalibrated = condition
     if not uncalibrated and cut_short:
         uncalibrated = CUT_SHORT
-    judgement = None
+    # Further columns are of other settings than the calibration's.
+    judgement, own = None, evidence[: len(scores)]
     if not uncalibrated and not is_certified(evidence):
         judgement = judge(
             calibration,
-            {e.name: score for e, score in zip(evidence, scores, strict=True)},
+            {e.name: score for e, score in zip(own, scores, strict=True)},
             condition,
             policy.alpha,
-            restarts={e.name: e.restarts for e in evidence},
+            restarts={e.name: e.restarts for e in own},
             caveat=caveat.text,
         )
     verdict = decide(evidence, policy, caveat, judgement=judgement, uncalibrated=uncalibrated)

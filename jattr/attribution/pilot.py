@@ -106,7 +106,7 @@ class PilotStudies:
 
     def _name(self, inverter: Inverter) -> str:
         """Return the SHA-256 of everything that a pilot study depends on."""
-        gen, noise_maps = inverter.gen, _noise_digest(inverter.observation.maker)
+        gen, noise_maps = inverter.gen, noise_digest(inverter.observation.maker)
         candidate = [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), noise_maps]
         facts = {
             "candidate": candidate,
@@ -119,7 +119,7 @@ class PilotStudies:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _noise_digest(gen: Generator) -> str:
+def noise_digest(gen: Generator) -> str:
     """Return the SHA-256 of a generator's noise maps: they may be the caller's own."""
     maps = [] if gen.settings is None else jax.tree.leaves(gen.state["noise"])
     return hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in maps)).hexdigest()

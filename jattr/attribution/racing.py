@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import jax
 
-from jattr.attribution.pilot import PilotStudies, candidate_key
+from jattr.attribution.pilot import PilotStudies, candidate_key, noise_digest
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
@@ -66,8 +66,8 @@ def make_inverters(
 ) -> list[Inverter]:
     """Return the inverter of each candidate.
 
-    Candidates of one digest, rounding rule, prior and view that see the same images share one,
-    unless starts are given for one of them.
+    Candidates of one digest, rounding rule, prior, view and noise maps that see the same images
+    share one, unless starts are given for one of them.
 
     Args:
       observations: the images, as each candidate's searches compare with them.
@@ -81,7 +81,8 @@ def make_inverters(
     for observation in observations:
         gen = observation.gen
         given = latents0.get(observation.maker.name)
-        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings, id(given))
+        view = (gen.space, gen.settings, noise_digest(observation.maker))
+        name = (gen.digest, gen.rounding, gen.prior, *view, id(given))
         if name not in inverters or not inverters[name].observation.equals(observation):
             key_of = candidate_key(key, observation.maker)
             own = search if given is None else dataclasses.replace(search, warm_start=given)

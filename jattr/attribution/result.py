@@ -1,9 +1,9 @@
 """`Attribution`: what the searches and the decision say of every image and candidate."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class Attribution:
     )
     # of each image what was tried, in words: settings, alterations, restarts; () where not stated
     tried: tuple[tuple[str, ...], ...] = ()
+    # of each image the candidates that come near it, or may, under other settings than those above
+    near: tuple[tuple["Near", ...], ...] = ()
+    named: str = ""  # settings that somebody named, so that no others were tried
 
     def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
         """Return the candidate's best image [H, W, C] float32, not clipped; None if all failed.
@@ -66,6 +69,68 @@ class Attribution:
         to_bytes = self.candidates[candidate].to_bytes
         pixels = chain.discrete_of_values(reproduction[None], to_bytes)
         return to_float((pixels if chain.jpeg is None else chain.jpeg.discrete(pixels))[0])
+
+
+class Near(NamedTuple):
+    """A candidate that comes near an image under other settings than were searched first."""
+
+    candidate: str
+    # what the search in its widest view leaves, mean squared; None: that was not tried
+    residual: float | None
+
+
+class Column(NamedTuple):
+    """A further view of a candidate's model, searched for some of an attribution's images."""
+
+    gen: Generator  # under a name of its own
+    images: tuple[int, ...]  # their indices
+    evidence: tuple[Evidence, ...]  # one an image, as all that follows
+    residual: np.ndarray
+    latents: np.ndarray  # [n, *latent_shape] float32
+    labels: np.ndarray
+    support: np.ndarray
+    searches: tuple[tuple[Search, ...], ...]
+    noise: float
+
+
+def with_column(attribution: Attribution, column: Column) -> Attribution:
+    """Return an attribution with a further column; other images have no latent in it."""
+    gen, count, rows = column.gen, len(attribution.verdicts), list(column.images)
+
+    def filled(values: np.ndarray, empty: float) -> np.ndarray:
+        whole = np.full((count, *values.shape[1:]), empty, values.dtype)
+        whole[rows] = values
+        return whole
+
+    def joined(name: str, values: np.ndarray) -> np.ndarray:
+        return np.concatenate([getattr(attribution, name), values[:, None]], axis=1)
+
+    evidence = [_no_evidence(gen)] * count
+    searches: list[tuple[Search, ...]] = [()] * count
+    for row, of_image, runs in zip(rows, column.evidence, column.searches, strict=True):
+        evidence[row], searches[row] = of_image, runs
+    return dataclasses.replace(
+        attribution,
+        candidates=(*attribution.candidates, gen),
+        residual=joined("residual", filled(column.residual, np.inf)),
+        latents=(*attribution.latents, filled(column.latents, 0.0)),
+        labels=joined("labels", filled(column.labels, -1)),
+        evidence=tuple(
+            (*row, new) for row, new in zip(attribution.evidence, evidence, strict=True)
+        ),
+        support=joined("support", filled(column.support, np.nan)),
+        searches=tuple(
+            (*row, new) for row, new in zip(attribution.searches, searches, strict=True)
+        ),
+        noise=joined("noise", np.full(count, column.noise)),
+        scores=joined("scores", np.full(count, np.inf)),
+    )
+
+
+def _no_evidence(gen: Generator) -> Evidence:
+    """Return the evidence of an image that was not searched for in a column."""
+    settings = "" if gen.settings is None else f"{gen.space}, {gen.settings}"
+    return Evidence(gen.name, gen.digest, None, None, 0, 0, 0, settings=settings)
 
 
 class Explanation(NamedTuple):
@@ -97,7 +162,9 @@ def best_explanation(explanations: Sequence[Explanation]) -> Explanation:
 
 def merge(explanations: Sequence[Explanation]) -> Attribution:
     """Return one attribution of images that were explained apart, in the order given."""
-    first = explanations[0].attribution
+    every = _with_same_columns([attribution for attribution, _ in explanations])
+    explanations = [Explanation(same, i) for same, (_, i) in zip(every, explanations, strict=True)]
+    first = every[0]
 
     def rows(name: str) -> np.ndarray:
         return np.stack([getattr(attribution, name)[i] for attribution, i in explanations])
@@ -119,4 +186,47 @@ def merge(explanations: Sequence[Explanation]) -> Attribution:
         alterations=tuple(a.alterations[i] for a, i in explanations),
         judgements=tuple(a.judgements[i] for a, i in explanations),
         tried=tuple(a.tried[i] if a.tried else () for a, i in explanations),
+        near=tuple(a.near[i] if a.near else () for a, i in explanations),
+    )
+
+
+def _with_same_columns(attributions: Sequence[Attribution]) -> list[Attribution]:
+    """Return attributions with all columns of any of them, in one order."""
+    columns: dict[str, tuple[Generator, float]] = {}
+    for attribution in attributions:
+        for c, gen in enumerate(attribution.candidates):
+            columns.setdefault(gen.name, (gen, float(attribution.noise[0, c])))
+    return [_with_columns(attribution, columns) for attribution in attributions]
+
+
+def _with_columns(
+    attribution: Attribution, columns: Mapping[str, tuple[Generator, float]]
+) -> Attribution:
+    """Return an attribution with these columns; those that it lacks are empty."""
+    names = [gen.name for gen in attribution.candidates]
+    if names == list(columns):
+        return attribution
+    for name, (gen, noise) in columns.items():
+        if name not in names:
+            empty = np.zeros(0)
+            latents = np.zeros((0, *gen.latent_shape), np.float32)
+            labels = np.zeros(0, np.int32)
+            column = Column(gen, (), (), empty, latents, labels, empty, (), noise)
+            attribution = with_column(attribution, column)
+    names = [gen.name for gen in attribution.candidates]
+    order = [names.index(name) for name in columns]
+
+    def sorted_rows(rows: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        return tuple(tuple(row[c] for c in order) for row in rows)
+
+    return dataclasses.replace(
+        attribution,
+        candidates=tuple(attribution.candidates[c] for c in order),
+        latents=tuple(attribution.latents[c] for c in order),
+        evidence=sorted_rows(attribution.evidence),
+        searches=sorted_rows(attribution.searches),
+        **{
+            name: getattr(attribution, name)[:, order]
+            for name in ("residual", "labels", "support", "noise", "scores")
+        },
     )

@@ -121,6 +121,10 @@ def finding_record(att: Attribution, i: int) -> JsonObject:
         "scores": {name: finite(att.scores[i, c]) for c, name in enumerate(names)},
         "judgement": judgement_record(att.judgements[i]),
         "tried": list(att.tried[i]) if att.tried else [],
+        "near": [
+            {"candidate": each.candidate, "residual": finite(each.residual)}
+            for each in (att.near[i] if att.near else ())
+        ],
     }
 
 
@@ -152,8 +156,17 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "scores": nothing,
         "judgement": None,
         "tried": [],
+        "near": [],
         "notes": [],
     }
+
+
+def add_candidate(row: JsonObject, name: str) -> None:
+    """State in a row that nothing was searched for under a candidate that it does not speak of."""
+    nothing = failed_record("", None, "", [name])
+    for field, value in nothing.items():
+        if isinstance(value, dict):
+            row[field] = row[field] | value
 
 
 def judgement_record(judgement: Judgement | None) -> JsonObject | None:

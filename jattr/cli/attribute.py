@@ -33,7 +33,13 @@ from jattr.attribution.attribute import attribute_hypotheses
 from jattr.attribution.calibration_files import Judge, load_judge
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.attribution.result import Attribution
-from jattr.attribution.result_json import SCHEMA, candidate_record, failed_record, image_record
+from jattr.attribution.result_json import (
+    SCHEMA,
+    add_candidate,
+    candidate_record,
+    failed_record,
+    image_record,
+)
 from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import (
     Progress,
@@ -291,6 +297,8 @@ class AttributeRun:
         self.label = np.full((len(files), len(generators)), -1, np.int32)
         self.found = np.zeros((len(files), len(generators)), bool)
         self.pilot_studies = PilotStudyFiles(pilot_study_folder())
+        self.columns = list(generators)  # of the result: with other settings that explain images
+        self.column_paths = list(paths)
         self.progress = Progress(
             len(files) * len(generators) * len(alternatives),
             "searches (images x candidates x alterations)",
@@ -322,11 +330,14 @@ class AttributeRun:
           folder: where to.
           place: what the folder will be called, for the command that verifies it.
         """
+        for gen, row in itertools.product(self.columns, self.rows):
+            if gen.name not in row["residual"]:
+                add_candidate(row, gen.name)
         with self.clock.part("write"):
             digests, settings = zip(
-                *((gen.digest, settings_text(gen)) for gen in self.generators), strict=True
+                *((gen.digest, settings_text(gen)) for gen in self.columns), strict=True
             )
-            space = self.generators[0].space
+            space = [gen.space for gen in self.columns]
             sha256 = write_latents(
                 folder / LATENTS, self.z, self.label, self.found, digests, space, settings
             )
@@ -337,7 +348,7 @@ class AttributeRun:
             "versions": versions(),
             "candidates": [
                 candidate_record(gen, path, self.dated)
-                for gen, path in zip(self.generators, self.paths, strict=True)
+                for gen, path in zip(self.columns, self.column_paths, strict=True)
             ],
             "latents": {"file": LATENTS, "sha256": sha256},
             "pictures": self.rows,
@@ -389,10 +400,27 @@ class AttributeRun:
         self.rows.append(image_record(image, attribution, i, hypotheses.all_notes()))
         fitted = hypotheses.fitted[0].pixels if hypotheses.fitted else image.pixels
         self.sheet.add(self.rows[-1], image.pixels, fitted, attribution, i)
-        for c, latents in enumerate(attribution.latents):
-            if np.isfinite(attribution.residual[i, c]) and np.isfinite(latents[i]).all():
-                self.z[c][index], self.found[index, c] = latents[i], True
-                self.label[index, c] = attribution.labels[i, c]
+        for c, column in enumerate(self._columns_of(attribution)):
+            latents = attribution.latents[c][i]
+            if np.isfinite(attribution.residual[i, c]) and np.isfinite(latents).all():
+                self.z[column][index], self.found[index, column] = latents, True
+                self.label[index, column] = attribution.labels[i, c]
+
+    def _columns_of(self, attribution: Attribution) -> list[int]:
+        """Return the columns of an attribution's candidates; further settings get new ones."""
+        for gen in attribution.candidates:
+            if gen.name in [each.name for each in self.columns]:
+                continue
+            # the path is that of the candidate whose settings these are
+            digests = [each.digest for each in self.columns]
+            self.column_paths.append(self.column_paths[digests.index(gen.digest)])
+            self.columns.append(gen)
+            count = len(self.files)
+            self.z.append(np.zeros((count, *gen.latent_shape), np.float32))
+            self.label = np.column_stack([self.label, np.full(count, -1, np.int32)])
+            self.found = np.column_stack([self.found, np.zeros(count, bool)])
+        names = [each.name for each in self.columns]
+        return [names.index(gen.name) for gen in attribution.candidates]
 
     def _settings(self) -> JsonObject:
         device = jax.devices()[0]

@@ -152,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--space", choices=SPACES, help="of the latent that is searched for (default z)"
         )
-        add_settings(action, NOISE)
+        add_settings(action, (*NOISE, "search"))
         add_device(action)
         add_common(action)
 

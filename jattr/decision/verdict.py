@@ -5,7 +5,7 @@ result; they are no error rates. With a calibration its judgement takes their pl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,10 @@ class Caveat(NamedTuple):
     uncalibrated: str = ""
     # why it may be a candidate's own, and what would settle it; "": nothing says so
     text: str = ""
+    # why it may be one under settings that were not searched, and what would settle it; "": nothing
+    elsewhere: str = ""
+    # under which settings alone it was searched, because somebody named them; "": not so
+    alone: str = ""
 
 
 NO_CAVEAT = Caveat()
@@ -139,10 +143,29 @@ def decide(
     Args:
       evidence: under every candidate.
       policy: the thresholds.
-      caveat: what the image's file says; with a text there is no "none".
+      caveat: what the image's file says, and other settings; with a text there is no "none".
       judgement: a calibration's, in place of thresholds.
       uncalibrated: what a calibration that was given has no images of, as a noun; "": nothing.
     """
+    verdict = _decide_here(evidence, policy, caveat, judgement, uncalibrated)
+    if verdict.kind == "none" and caveat.elsewhere:
+        reason = f"{verdict.reason}, but {caveat.elsewhere}"
+        return replace(verdict, kind="undecided", reason=reason)
+    if verdict.kind == "undecided" and caveat.elsewhere:
+        return replace(verdict, reason=f"{verdict.reason}; {caveat.elsewhere}")
+    if verdict.kind == "none" and caveat.alone:
+        return replace(verdict, reason=f"{verdict.reason}, {caveat.alone}")
+    return verdict
+
+
+def _decide_here(
+    evidence: Sequence[Evidence],
+    policy: DecisionConfig | None,
+    caveat: Caveat,
+    judgement: Judgement | None,
+    uncalibrated: str,
+) -> Verdict:
+    """Return the verdict under the settings that were searched; arguments as of `decide`."""
     policy = policy or DecisionConfig()
     count, ranked = _ranked(evidence)
     # 1. Proof: a certificate needs neither thresholds nor calibration.
@@ -313,11 +336,17 @@ def _models(evidence: Sequence[Evidence]) -> list[Model]:
     groups: dict[str, list[Evidence]] = {}
     for e in evidence:
         groups.setdefault(e.digest, []).append(e)
-    best = {
-        d: min(es, key=lambda e: np.inf if e.residual is None else e.residual)
-        for d, es in groups.items()
-    }
+    best = {d: min(es, key=_rank) for d, es in groups.items()}
     alike = {d: [e.name for e in es if e.settings == best[d].settings] for d, es in groups.items()}
     first = {d: best[d].name for d in groups}  # the name whose evidence is stated comes first
     names = {d: (first[d], *(name for name in alike[d] if name != first[d])) for d in groups}
     return [(names[d], best[d]) for d in groups]
+
+
+def _rank(evidence: Evidence) -> tuple[bool, float]:
+    """Return the order of evidence of one model: proof first, then what comes nearest.
+
+    A wider space comes nearer than a narrow one, and proves less: it does not hide a certificate.
+    """
+    proven = evidence.certificate is not None and evidence.certificate.holds
+    return not proven, np.inf if evidence.residual is None else evidence.residual

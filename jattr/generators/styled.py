@@ -145,9 +145,24 @@ def styled_view(
         num_classes=arch.num_classes if space == "z" else 0,
         space=space,
         settings=settings,
-        proves=space != "w+" and not searched,
+        proves=not searched and (space != "w+" or _can_prove(math.prod(base), gen.image_shape)),
         router=styled_router(kind, arch) if space == "z" and not searched else None,
     )
+
+
+def _can_prove(
+    numbers: int, image_shape: tuple[int, int, int], *, share: int = 4, most: int = 1 << 28
+) -> bool:
+    """Return whether a latent of w+ at the rounding floor can be a certificate.
+
+    Args:
+      numbers: of the latent.
+      image_shape: of the images.
+      share: an image has at least so many times more numbers.
+      most: numbers of the Jacobian that the test needs: 1 GiB.
+    """
+    size = math.prod(image_shape)
+    return share * numbers <= size and numbers * size <= most
 
 
 def _changed(

@@ -126,7 +126,9 @@ def _image(number: int, row: ReportRow, detailed: bool) -> dict[str, object]:
         values["candidates"] = _candidates(row, observation)
         from jattr.report.figures import figure  # matplotlib: 0.5 s, while the searches run
 
-        chart = figure(record["residual"], row.searches, record["candidate"], floor)
+        # of the settings that this image was searched under
+        residuals = {each.name: each.residual for each in sheet.reproductions}
+        chart = figure(residuals, row.searches, record["candidate"], floor)
         values["chart"] = _uri("image/svg+xml", chart)
     return values
 

@@ -54,6 +54,8 @@ class SheetRows:
             observation = own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
         reproductions, searches = [], {}
         for c, gen in enumerate(attribution.candidates):
+            if not row["restarts"][gen.name]["run"]:
+                continue  # other settings, which this image was not tried under
             image = None if full else attribution.altered_reproduction(i, c)
             reproductions.append(Reproduction(gen.name, image, row["residual"][gen.name]))
             if not full:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jattr.attribution.other_settings import view_name
 from jattr.attribution.result_json import candidate_record
 from jattr.bounded_json import read_json_text
 from jattr.errors import CardError, GeneratorError, InputError
@@ -89,8 +90,11 @@ def _record_differences(stated: Mapping[str, Json], gen: Generator, names: set[s
     record = candidate_record(gen)
     # of one model searched under several psi
     psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"
+    legal = names | {name + psi for name in names}
+    if gen.settings is not None:  # or tried under other settings than those searched first
+        legal |= {view_name(name, gen) for name in legal}
     lines = []
-    if stated["name"] not in names | {name + psi for name in names}:
+    if stated["name"] not in legal:
         lines.append(
             f"the given model of its digest is called {', '.join(map(repr, sorted(names)))}"
         )
@@ -148,3 +152,20 @@ def _card_name(folder: Path, stated: Mapping[str, Json]) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         name = folder.name
     return name if name in stated else folder.name
+
+
+def first_names(data: Mapping[str, Json]) -> list[str]:
+    """Return the candidates that a run searched first.
+
+    Further ones are other settings of these, tried on images that nobody seemed to have made.
+    """
+    names: list[str] = []
+    digests: list[tuple[str, str]] = []
+    for candidate in data["candidates"]:
+        name, digest = candidate["name"], candidate["digest"]
+        space = candidate.get("space", "z")
+        heads = [f"{first} in {space}" for first, of in digests if of == digest]
+        if not any(name == head or name.startswith(f"{head}, noise ") for head in heads):
+            names.append(name)
+            digests.append((name, digest))
+    return names

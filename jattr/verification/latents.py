@@ -126,9 +126,8 @@ def _viewed(arrays: Arrays, generator: Generator, column: int | None) -> Generat
     text = str(texts.ravel()[column or 0]) if known else ""
     try:
         settings = read_json_text(text) if text else {}
-        return generator.view(
-            _text(arrays, "space", "z"), **Settings(**settings).to_json() if settings else {}
-        )
+        given = Settings(**settings).to_json() if settings else {}
+        return generator.view(_text(arrays, "space", "z", column), **given)
     except (ValueError, TypeError) as error:  # GeneratorError is a ValueError
         raise InputError(f"states a space or settings that cannot be used: {error}") from error
 
@@ -224,8 +223,13 @@ def _digests(arrays: Arrays) -> np.ndarray:
     return digests
 
 
-def _text(arrays: Arrays, name: str, default: str) -> str:
+def _text(arrays: Arrays, name: str, default: str, column: int | None) -> str:
+    """Return a text of the file, or of one of its candidates."""
     array = arrays.get(name, np.array(default))
+    if column is not None and array.dtype.kind == "U" and array.ndim == 1:
+        if array.size <= column:
+            raise InputError(f"has {array.size} texts of {name}; it must be one for each candidate")
+        array = array[column]
     if array.dtype.kind != "U" or array.ndim:
         raise InputError(f"has {name} {array.dtype} {list(array.shape)}; it must be one text")
     return str(array)

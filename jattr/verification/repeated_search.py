@@ -24,6 +24,7 @@ from jattr.generators.base import Generator
 from jattr.images import LoadedImage
 from jattr.inversion.config import InvertConfig
 from jattr.typing import Json, JsonObject
+from jattr.verification.candidates import first_names
 from jattr.verification.report import RowReport
 from jattr.verification.verdicts import alternatives_of_result
 
@@ -85,12 +86,12 @@ class RepeatedSearch:
     def _search(self, block: range) -> None:
         """Search the images of one block."""
         rows = self.data["pictures"]
-        stated = [candidate["name"] for candidate in self.data["candidates"]]
+        stated = first_names(self.data)
         missing = [name for name in stated if name not in self.generators]
         if missing:
             self._cannot(block, f"candidate {missing[0]!r} is needed")
             return
-        candidates = [self._candidate(number) for number in range(len(stated))]
+        candidates = [self._candidate(name) for name in stated]
         alternatives, resize = alternatives_of_result(self.data), self.data["settings"]["resize"]
         check_candidates(alternatives, candidates, resize=resize)
         usable: dict[int, Hypotheses] = {}
@@ -128,11 +129,10 @@ class RepeatedSearch:
     def _cannot(self, block: range, why: str) -> None:
         self.problems |= dict.fromkeys(block, why)
 
-    def _candidate(self, number: int) -> Generator:
+    def _candidate(self, name: str) -> Generator:
         """Return a candidate as the run searched it, under its name there."""
-        stated = self.data["candidates"][number]
-        gen = self.config.search.view(self.generators[stated["name"]])
-        return dataclasses.replace(gen, name=stated["name"])
+        gen = self.config.search.view(self.generators[name])
+        return dataclasses.replace(gen, name=name)
 
 
 def config_of_result(data: Mapping[str, Json]) -> InvertConfig:

@@ -37,7 +37,8 @@ class SavedResult:
     found: np.ndarray  # [images, candidates] bool: whether there is a latent
     digests: tuple[str, ...]  # of the candidates, as latents.npz states them
     latents_sha256: str  # of latents.npz as it is now
-    space: str | None = None  # of the latents, as latents.npz states it; None: it does not
+    # of the candidates' latents, as latents.npz states it; None: it does not
+    spaces: tuple[str, ...] | None = None
     settings: tuple[str, ...] = ()  # of the candidates, likewise
 
 
@@ -64,7 +65,7 @@ def write_latents(
     label: np.ndarray,
     found: np.ndarray,
     digests: Sequence[str],
-    space: str,
+    space: str | Sequence[str],
     settings: Sequence[str] = (),
 ) -> str:
     """Write `latents.npz` and return its SHA-256.
@@ -75,7 +76,7 @@ def write_latents(
       label: [images, candidates], -1: none.
       found: [images, candidates] bool.
       digests: of the candidates.
-      space: of the latents.
+      space: of the latents; of each candidate, where their spaces may differ.
       settings: of the candidates, see `settings_text`; none: they have none.
     """
     same = len({array.shape for array in z}) == 1
@@ -86,7 +87,9 @@ def write_latents(
     )
     arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in latents.items()}
     arrays |= {"label": label.astype(np.int32), "found": found, "digest": np.array(list(digests))}
-    arrays |= {"space": np.array(space)} | (
+    spaces = [space] if isinstance(space, str) else list(space)
+    # one text for all, where that says it: other versions read it
+    arrays |= {"space": np.array(spaces[0] if len(set(spaces)) == 1 else spaces)} | (
         {"settings": np.array(list(settings))} if any(settings) else {}
     )
     with path.open("xb") as file:
@@ -133,7 +136,7 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
         found,
         tuple(str(d) for d in digests),
         file_sha256(path / LATENTS),
-        str(arrays["space"]) if "space" in arrays else None,
+        _spaces(arrays, len(data["candidates"])),
         tuple(str(text) for text in arrays["settings"].ravel()) if "settings" in arrays else (),
     )
 
@@ -182,6 +185,14 @@ def _latents_of(arrays: dict[str, np.ndarray], number: int, data: JsonObject) ->
     if "z" in arrays:
         return _array(arrays, "z", (images, candidates, *shape), np.dtype(np.float32))[:, number]
     return _array(arrays, f"z_{number}", (images, *shape), np.dtype(np.float32))
+
+
+def _spaces(arrays: dict[str, np.ndarray], count: int) -> tuple[str, ...] | None:
+    """Return the space of each candidate's latents: one text for all, or one for each."""
+    if "space" not in arrays:
+        return None
+    stated = [str(space) for space in arrays["space"].ravel()]
+    return tuple(stated * count if len(stated) == 1 else stated)
 
 
 def _array(

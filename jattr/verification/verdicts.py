@@ -22,7 +22,9 @@ from jattr.attribution.alteration_search import (
 )
 from jattr.attribution.calibrate import condition_of
 from jattr.attribution.caveats import OwnLevels, caveat_of, caveat_of_samples
+from jattr.attribution.other_settings import NAMED, named_flags, with_other_settings
 from jattr.attribution.racing import CUT_SHORT
+from jattr.attribution.result import Near
 from jattr.attribution.result_json import finite, judgement_record, proven_first
 from jattr.decision.calibration import Calibration
 from jattr.decision.certificate import Certificate
@@ -43,6 +45,7 @@ from jattr.images import LoadedImage
 from jattr.inversion.settings import MultiStart
 from jattr.printable import named
 from jattr.typing import Json
+from jattr.verification.candidates import first_names
 from jattr.verification.evidence import RecomputedEvidence
 from jattr.verification.report import CALIBRATION, HOLDS, SEARCH, RowReport, holding
 
@@ -77,7 +80,7 @@ def image_at_hand(
     image: LoadedImage | None,
     generators: Mapping[str, Generator],
 ) -> ImageAtHand:
-    """Return what an image's file says, read again.
+    """Return what an image's file says, read again, and what its row says of other settings.
 
     Args:
       data: the result.
@@ -85,9 +88,40 @@ def image_at_hand(
       image: as its file stores it; None if it is not at hand.
       generators: the candidates at hand, by name.
     """
+    at_hand = _file_at_hand(data, row, image, generators)
+    names = first_names(data)
+    stated = row.get("near") or []
+    if any(name not in generators for name in names) or any(
+        each["candidate"] not in names for each in stated
+    ):
+        return at_hand
+    # What came near can only be searched for again; it turns "none" into less.
+    near = [Near(each["candidate"], each["residual"]) for each in stated]
+    candidates = [dataclasses.replace(generators[name], name=name) for name in names]
+    flags = _named(data)
+    caveats = [with_other_settings(each, near, candidates, flags) for each in at_hand.caveats]
+    return at_hand._replace(caveats=tuple(caveats))
+
+
+def _named(data: Mapping[str, Json]) -> str:
+    """Return the settings that somebody named for a run, as flags."""
+    settings = data["settings"]
+    if "named" in settings:  # of an Attribution
+        return str(settings["named"])
+    stated = settings["inversion"]
+    return named_flags({name: stated.get(name) for name in NAMED})
+
+
+def _file_at_hand(
+    data: Mapping[str, Json],
+    row: Mapping[str, Json],
+    image: LoadedImage | None,
+    generators: Mapping[str, Generator],
+) -> ImageAtHand:
+    """Return what an image's file says, read again; arguments as of `image_at_hand`."""
     if image is None or len(generators) < len(data["candidates"]):
         return ImageAtHand((NO_CAVEAT,), None, None, complete=False)
-    candidates = [generators[each["name"]] for each in data["candidates"]]
+    candidates = [generators[name] for name in first_names(data)]
     shapes, own_levels = [gen.image_shape for gen in candidates], OwnLevels(candidates)
     traces = traces_of(image.pixels)
     try:
@@ -239,13 +273,15 @@ def _judgements(
         if stated is not None:
             report.differs([f"a judgement is stated, and {uncalibrated} is not calibrated"])
         return [(None, uncalibrated or CUT_SHORT)]
+    # further columns are of other settings than the calibration's
+    calibrated = [e for e in evidence if e.name in rules.calibration.candidates]
     try:
         judgement = judge(
             rules.calibration,
-            {e.name: _score(row["scores"][e.name]) for e in evidence},
+            {e.name: _score(row["scores"][e.name]) for e in calibrated},
             condition,
             rules.config.alpha,
-            restarts={e.name: e.restarts for e in evidence},
+            restarts={e.name: e.restarts for e in calibrated},
             caveat=caveat.text,
         )
     except (InputError, KeyError, TypeError) as error:

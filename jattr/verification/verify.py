@@ -28,7 +28,7 @@ from jattr.images import LoadedImage, load_image
 from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.settings import MultiStart
 from jattr.typing import Json, JsonObject
-from jattr.verification.candidates import load_candidates
+from jattr.verification.candidates import first_names, load_candidates
 from jattr.verification.evidence import (
     UNSTATED,
     RecomputedEvidence,
@@ -232,7 +232,11 @@ def _given_calibration(
         )
         return None
     loaded.check_usable(
-        {candidate["name"]: candidate["digest"] for candidate in data["candidates"]},
+        {
+            candidate["name"]: candidate["digest"]
+            for candidate in data["candidates"]
+            if candidate["name"] in first_names(data)
+        },
         settings_digest(config_of_result(data).search),
         loaded.versions,  # scores are read, not made
     )
@@ -382,6 +386,7 @@ def _without_files(attribution: Attribution, images: Sequence[LoadedImage]) -> S
         for number, image in enumerate(images)
     ]
     settings = {"resize": False, "inversion": {"distance": UNSTATED}, "decision": None}
+    settings["named"] = attribution.named
     records = [candidate_record(gen) for gen in attribution.candidates]
     data = {"settings": settings, "candidates": records, "pictures": rows}
     has_latent = np.array(
@@ -405,9 +410,13 @@ def _check_latents(saved: SavedResult, report: Report) -> None:
             report.differences.append(
                 f"{LATENTS}: states another digest of candidate {candidate['name']!r}"
             )
-    space = saved.data["settings"]["space"]
-    spaces = {space, *(each.get("space", "z") for each in saved.data["candidates"])}
-    if len(spaces) > 1 or saved.space not in (None, space):
+    # Those that were searched first share a space; further settings have their own.
+    spaces = {each["name"]: each.get("space", "z") for each in saved.data["candidates"]}
+    first = {spaces[name] for name in first_names(saved.data)}
+    if {saved.data["settings"]["space"]} != first or saved.spaces not in (
+        None,
+        tuple(spaces.values()),
+    ):
         report.differences.append(f"{LATENTS}, settings and candidates state other spaces")
     for stated, candidate in zip(saved.settings, saved.data["candidates"], strict=False):
         if stated != _settings_text(candidate.get("settings")):

@@ -104,7 +104,7 @@ def test_a_grid_of_psi_needs_the_space_z(gen, tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"space": "w+"}, {"space": "w", "noise": "search"}])
+@pytest.mark.parametrize("options", [{"space": "w+", "noise": "search"}, {"noise": "search"}])
 def test_what_can_fit_anything_proves_nothing(gen, pixels, options):
     config = InvertConfig(restarts=1, pool=64, **options).search
     att = attribute(pixels[:1], [gen, styled("other", seed=1)], search=config)

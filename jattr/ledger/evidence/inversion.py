@@ -22,6 +22,7 @@ from jattr.attribution.alteration_search import (
 from jattr.attribution.attribute import attribute_observed
 from jattr.attribution.caveats import OwnLevels, caveat_of
 from jattr.attribution.certify import certify, certify_image
+from jattr.attribution.other_settings import OtherSettings, view_flags
 from jattr.attribution.pilot import PilotStudy
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
@@ -108,23 +109,36 @@ def _invert(
             own_levels=OwnLevels([gen]),
         )
     ]
+    # A denial says that the model did not make the image, under any settings of its program.
     attribution = attribute_observed(
-        images, [gen], search=config, pilot_studies=pilot_studies, caveats=caveats
+        images,
+        [gen],
+        search=config,
+        pilot_studies=pilot_studies,
+        caveats=caveats,
+        other_settings=OtherSettings(beside_named=True),
     )
     verdict, evidence = attribution.verdicts[0], attribution.evidence[0][0]
     residual, label = attribution.residual[0, 0], int(attribution.labels[0, 0])
+    fit, certificate = FITS.get(verdict.kind, "undecided"), verdict.certificate is not None
+    reason = f"{verdict.text}: {verdict.reason}"
+    if verdict.candidates and gen.name not in verdict.candidates:
+        # Evidence is about one view of the model: under this one nothing fits.
+        fit, certificate = "undecided", False
+        views = [view for view in attribution.candidates if view.name in verdict.candidates]
+        reason += f"; name these settings: {', or '.join(map(view_flags, views))}"
     latent = None
     if np.isfinite(residual):
         latent = latent_value(attribution.latents[0][0], gen.space, label if label >= 0 else None)
     return Attribution(
-        fit=FITS.get(verdict.kind, "undecided"),
-        certificate=verdict.certificate is not None,
+        fit=fit,
+        certificate=certificate,
         alteration=None if chain is None else chain.text,
         latent=latent,
         residual=f"{residual:.6g}" if np.isfinite(residual) else None,
         restarts=evidence.restarts,
         miss_bound=None if evidence.miss_bound is None else f"{evidence.miss_bound:.3g}",
-        reason=" ".join(f"{verdict.text}: {verdict.reason}".split())[:MAX_REASON],
+        reason=" ".join(reason.split())[:MAX_REASON],
     )
 
 
