@@ -7,17 +7,20 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
 from jattr.inversion.multistart import Search
 from jattr.inversion.problem import FLOOR
 from jattr.printable import shown
+from jattr.report.plotting import (
+    Axes,
+    Axis,
+    Figure,
+    FigureCanvasSVG,
+    Line2D,
+    LogLocator,
+    NullLocator,
+    StrMethodFormatter,
+    style_context,
+)
 
 LONGEST_NAME = 24  # characters of a candidate's name
 MARKS = {"arrived": "^", "stalled": "o", "spent": "s", "failed": "x"}  # how a restart ended
@@ -68,7 +71,7 @@ def figure(
       floor: the residual that the true latent leaves: 8-bit rounding, or more of an altered image.
     """
     names = sorted(residuals, key=lambda name: _or_inf(residuals[name]))
-    with matplotlib.rc_context(STYLE):
+    with style_context(STYLE):
         drawing = Figure(figsize=(FIGURE_WIDTH, 1.2 + 0.22 * max(5, len(names))))
         left, right = _panels(drawing, names, winner)
         _draw_residuals(left, names, residuals, winner, floor)

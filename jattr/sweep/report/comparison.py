@@ -6,12 +6,10 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from jattr.errors import InputError, suggest
 from jattr.folders import AnyPath
 from jattr.report.figures import STYLE
+from jattr.report.plotting import Figure, style_context
 from jattr.sweep.report.effort import TARGETS
 from jattr.sweep.report.export import csv_bytes
 from jattr.sweep.report.measured import Measured, measure
@@ -79,7 +77,7 @@ class SolverComparison:
         """
         target = self.target if target is None else target
         check_target(target)
-        with matplotlib.rc_context(STYLE):
+        with style_context(STYLE):
             return solvers_figure(self.measured, target)
 
     def to_csv(self, path: AnyPath) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from jattr.report.figures import plain_axis
+from jattr.report.plotting import Figure
 from jattr.sweep.report.effort import END, TARGETS
 from jattr.sweep.report.measured import Measured
 from jattr.sweep.report.panels import (

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from jattr.printable import shown
 from jattr.report.figures import STYLE
+from jattr.report.plotting import Figure, style_context
 from jattr.sweep.report.effort_figures import (
     data_profile,
     evaluations_to_target,
@@ -57,7 +55,7 @@ def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Draw
     Names that begin with `timing` depend on the clock.
     """
     result = []
-    with matplotlib.rc_context(STYLE):
+    with style_context(STYLE):
         for name, make in FIGURES.items():
             drawing = make(measured)
             if drawing is not None:

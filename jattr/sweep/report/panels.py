@@ -12,12 +12,8 @@ import io
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
 from jattr.printable import shown
+from jattr.report.plotting import Axes, Figure, FigureCanvasAgg, FigureCanvasSVG
 from jattr.sweep.spec import Spec
 from jattr.typing import Json, JsonObject
 

@@ -9,13 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-
 from jattr.printable import shown
 from jattr.report.figures import plain_axis
 from jattr.report.html import environment
+from jattr.report.plotting import Axes, Figure, FuncFormatter
 from jattr.sweep.report.effort import END, ProfilePoint
 from jattr.sweep.report.measured import Measured
 from jattr.sweep.report.panels import (
