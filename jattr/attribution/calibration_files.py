@@ -1,6 +1,5 @@
 """Files of a calibration: the images of nobody that it is measured on, and what it is kept in."""
 
-import contextlib
 import hashlib
 import os
 import stat
@@ -17,6 +16,7 @@ from jattr.decision.judgement import check_ready
 from jattr.decision.scores import as_fraction
 from jattr.errors import ImageError, InputError, OutputError
 from jattr.folders import AnyPath, name_beside
+from jattr.folders.interruption import unfinished, uninterrupted
 from jattr.generators.base import Generator
 from jattr.images import load_image
 from jattr.inversion.config import InvertConfig, as_search
@@ -101,14 +101,14 @@ def write_calibration(path: Path, calibration: Calibration, *, overwrite: bool) 
     """
     part = name_beside(path, ".part")
     try:
-        with part.open("x", encoding="utf-8") as file:
-            file.write(to_json(calibration))
-        if not overwrite:
-            path.touch(exist_ok=False)  # fails if anything has appeared
-        part.replace(path)
+        with unfinished(part):
+            with part.open("x", encoding="utf-8") as file:
+                file.write(to_json(calibration))
+            with uninterrupted():
+                if not overwrite:
+                    path.touch(exist_ok=False)  # fails if anything has appeared
+                part.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise OutputError(
             f"cannot write {str(path)!r}: {error.strerror or error}; choose another place"
         ) from error

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from jattr.errors import OutputError
+from jattr.folders.interruption import unfinished, uninterrupted
 from jattr.folders.kinds import FolderKind, problem_of
 from jattr.folders.protected import check_apart, check_replaceable, path_text, resolve_parent
 
@@ -54,17 +54,16 @@ def new_folder(
         check_folder(path, kind=kind, overwrite=overwrite, inputs=inputs, protected=protected)
         with _parents(target):
             work = name_beside(target, ".tmp")
-            work.mkdir()
-            try:
+            with unfinished(work):
+                work.mkdir()
                 yield work
                 # it may have appeared, or changed, meanwhile
                 _check_target(target, path, overwrite, inputs, protected)
                 if overwrite:
-                    _put_in_place(work, target, kind)
+                    with uninterrupted():
+                        _put_in_place(work, target, kind)
                 else:
                     work.rename(target)  # fails if anything but an empty folder has appeared
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
 
 
 def check_folder(

@@ -29,9 +29,11 @@ def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
         with sibling.open("xb") as file:
             file.write(encoded)
         sibling.replace(target)
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+    except BaseException as error:
         with contextlib.suppress(OSError, ValueError):
             sibling.unlink()
+        if not isinstance(error, (OSError, ValueError)):  # ValueError: a NUL byte in the name
+            raise
         reason = getattr(error, "strerror", None) or error
         raise OutputError(
             f"cannot write image {os.fspath(path)!r}: {reason}; choose another place"

@@ -33,7 +33,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(descriptor)
         temporary.rename(path)
-    except OSError:
+    except BaseException:  # a signal as well
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise

@@ -8,7 +8,6 @@ looks like a log that never went further: only witnesses tell.
 
 import contextlib
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Self
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.folders import absolute_path, name_beside
+from jattr.folders.interruption import unfinished
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import FILE, Database, Signed, create_database
 from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
@@ -83,17 +83,16 @@ class LogStore(LogView):
         try:
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise LedgerError(f"{folder} exists already; choose another place")
-            make_folder(work)
-            create_database(work / FILE)
-            write_identity(work, origin, signers)
-            work.rename(folder)
+            with unfinished(work):
+                make_folder(work)
+                create_database(work / FILE)
+                write_identity(work, origin, signers)
+                work.rename(folder)
             sync_folder(folder.parent)
         except OSError as error:
             raise LedgerError(
                 f"cannot make a log in {folder}: {error.strerror}; choose another place"
             ) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         return cls.open(folder)
 
     @classmethod
