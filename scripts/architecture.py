@@ -62,7 +62,7 @@ NEIGHBOURS = {
     "jattr.bounded_json": {"jattr.errors", "jattr.typing"},
     "jattr.folders": {"jattr.errors", "jattr.bounded_json", "jattr.typing"},
     "jattr.perceptual_hash": {"jattr.errors"},
-    "jattr.runtime": {"jattr.folders"},
+    "jattr.runtime": {"jattr.errors", "jattr.folders"},
     "jattr.sqlite": {"jattr.errors"},
     "jattr.images": {"jattr.errors", "jattr.bounded_json"},
     "jattr.zoo": {"jattr.generators"},

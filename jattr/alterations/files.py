@@ -10,6 +10,7 @@ from jattr.alterations.chain import Chain
 from jattr.alterations.jpeg import read_jpeg
 from jattr.errors import ImageError, InputError
 from jattr.images.reading import decode
+from jattr.runtime import jax_defaults
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class AlteredImages:
             )
 
 
+@jax_defaults()
 def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredImages:
     """Return JPEG files of one size, with one set of tables, as altered images.
 
@@ -73,6 +75,7 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredIma
     return AlteredImages(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))
 
 
+@jax_defaults()
 def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
     """Return images uint8 [n, H, W, C] that were decoded from JPEG files and saved without loss.
 
@@ -95,6 +98,7 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
     return AlteredImages(pixels, Chain((*chain.before, jpeg)), jpeg.requantised(pixels))
 
 
+@jax_defaults()
 def alter(
     pixels: np.ndarray, chain: Chain, draws: Sequence[Sequence[int]] | None = None
 ) -> AlteredImages:

@@ -31,6 +31,7 @@ from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import deviation, target_of, target_problem
 from jattr.inversion.settings import LM
 from jattr.inversion.warm_start import Pooling, make_pool, regress
+from jattr.runtime import jax_defaults
 from jattr.solvers.solve import solve
 from jattr.typing import PyTree
 
@@ -77,6 +78,7 @@ class Evaded(NamedTuple):
     bound: float  # of both where no given byte is clipped (0 or 255): ((eps + 1/2) / 127.5)^2
 
 
+@jax_defaults()
 def evade(
     gen: Generator,
     z: ArrayLike,

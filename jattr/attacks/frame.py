@@ -31,6 +31,7 @@ from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import Target, deviation, make_problem, target_of
 from jattr.inversion.settings import LM, Observing
 from jattr.inversion.warm_start import Pooling, Ridge, as_floats, make_pool, make_starts
+from jattr.runtime import jax_defaults
 from jattr.solvers.base import FlatProblem, Prior
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
@@ -71,6 +72,7 @@ class Framed(NamedTuple):
     needed: np.ndarray
 
 
+@jax_defaults()
 def frame(
     gen: Generator,
     pixels: ArrayLike,

@@ -23,6 +23,7 @@ from jattr.inversion.scheduler import Scheduler
 from jattr.inversion.settings import MultiStart, check_number
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import Given
+from jattr.runtime import jax_defaults
 
 CUT_SHORT = (
     "an image that one candidate brought to the floor, without a certificate, before the"
@@ -159,7 +160,10 @@ def compiled_ahead(
     for inverter in inverters:
         firsts.setdefault(inverter.gen.apply, inverter)
     with ThreadPoolExecutor(threads) as pool:
-        ready = {apply: pool.submit(_prepare, inverter) for apply, inverter in firsts.items()}
+        ready = {
+            apply: pool.submit(jax_defaults()(_prepare), inverter)
+            for apply, inverter in firsts.items()
+        }
         yield lambda inverter: ready[inverter.gen.apply].result()
 
 

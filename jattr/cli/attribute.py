@@ -51,6 +51,7 @@ from jattr.cli.options import (
     new_folder,
     whole_number,
 )
+from jattr.cli.streams import say
 from jattr.cli.weights_dated import add_weights_dated, read_weights_dated
 from jattr.decision.verdict import DecisionConfig
 from jattr.decision.weights_age import DatedWeights, check_all_used
@@ -65,6 +66,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.printable import shown
 from jattr.report.rows import SheetRows
 from jattr.report.table import result_table
+from jattr.runtime import jax_defaults
 from jattr.typing import JsonObject
 from jattr.verification.latents import settings_text
 from jattr.verification.result_folder import (
@@ -162,6 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Attribute, write and report.
 
@@ -217,16 +220,16 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
 def report(args: argparse.Namespace, data: JsonObject) -> None:
     """Print the result as a table, or as JSON."""
     if args.json:
-        print(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
+        say(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
         return
     names = [candidate["name"] for candidate in data["candidates"]]
     distance = data["settings"]["inversion"]["distance"]
-    print(result_table(data["pictures"], names, distance, data["candidates"]))
+    say(result_table(data["pictures"], names, distance, data["candidates"]))
     for candidate in data["candidates"]:
         if candidate["settings"] is not None:
             name, settings = shown(candidate["name"], 60), Settings(**candidate["settings"])
-            print(f"{name}: searched in space {candidate['space']}, {settings}")
-    print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
+            say(f"{name}: searched in space {candidate['space']}, {settings}")
+    say(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
 
 
 def make_config(args: argparse.Namespace) -> InvertConfig:
@@ -307,7 +310,7 @@ class AttributeRun:
     def attribute(self) -> None:
         """Attribute every image."""
         # seconds; the report needs it
-        Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
+        Thread(target=import_module, args=("jattr.report.plotting",), daemon=True).start()
         for start in range(0, len(self.files), ATTRIBUTE_BLOCK):
             files = self.files[start : start + ATTRIBUTE_BLOCK]
             with self.clock.part("read_pictures"):

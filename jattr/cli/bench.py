@@ -15,6 +15,7 @@ from jattr.errors import InputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.generators.candidates import load_candidates
 from jattr.printable import shown
+from jattr.runtime import jax_defaults
 from jattr.sweep.speed import peak_memory, search_speeds, step_speeds
 from jattr.sweep.suites import FAMILIES, PAIR, make_suite, paper_spec
 from jattr.typing import JsonObject
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Run the suite.
 

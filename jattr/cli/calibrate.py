@@ -28,6 +28,7 @@ from jattr.folders.protected import check_apart, identity, path_text
 from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES
 from jattr.printable import shown
+from jattr.runtime import jax_defaults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Calibrate and write the file.
 

@@ -9,6 +9,7 @@ from jattr.converters.convert import convert
 from jattr.distances.networks import FeatureNetwork
 from jattr.generators.settings import NOISE
 from jattr.printable import shown
+from jattr.runtime import jax_defaults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +78,7 @@ def image_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+@jax_defaults()
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
     generator = convert(

@@ -15,12 +15,14 @@ from jattr.cli import attribute
 from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import add_common, new_folder, whole_number
 from jattr.cli.parser import Parser
+from jattr.cli.streams import say
 from jattr.errors import GeneratorError, InputError, OutputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, problem_of
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import write_png
 from jattr.printable import shown
 from jattr.report.words import verdict_text
+from jattr.runtime import jax_defaults
 from jattr.verification.result_folder import check_result_folder, read_result
 from jattr.zoo.demo import draw_images
 
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Make the images, attribute them, tell the truth."""
     start_jax(args.device)
@@ -89,15 +92,13 @@ def run(args: argparse.Namespace) -> int:
     attribute.add_arguments(parser)
     command = parser.parse_args([*files, *options], argparse.Namespace(import_seconds=0.0))
     if not args.json:
-        print(
+        say(
             f"$ jattr attribute {shown(str(out / IMAGES_FOLDER), 60)}/* --candidates"
-            f" {' '.join(names)}"
-            " --out",
-            out / RESULT_FOLDER,
+            f" {' '.join(names)} --out {out / RESULT_FOLDER}"
         )
     code = attribute.run(command)
     if not args.json:
-        print(
+        say(
             f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT_FOLDER / 'report.html'} in a"
             " browser."
         )

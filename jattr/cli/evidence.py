@@ -50,6 +50,7 @@ from jattr.ledger.reader import PublishedLog
 from jattr.ledger.store import LogStore
 from jattr.printable import shown
 from jattr.report.evidence_page import evidence_page
+from jattr.runtime import jax_defaults
 from jattr.typing import JsonObject
 
 EVIDENCE_PAGE = "evidence.html"
@@ -157,6 +158,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_common(action)
 
 
+@jax_defaults(devices=False)
 def make_run(args: argparse.Namespace) -> int:
     """Make evidence."""
     image = read_bytes(args.picture)
@@ -201,6 +203,7 @@ def check_evidence_folder(folder: Path) -> None:
 EVIDENCE_FOLDER = FolderKind("a folder of evidence", check_evidence_folder)
 
 
+@jax_defaults(devices=False)
 def verify_run(args: argparse.Namespace) -> int:
     """Verify evidence.
 

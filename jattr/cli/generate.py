@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from jattr.cli.options import (
     new_folder,
     whole_number,
 )
+from jattr.cli.streams import note
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.sampling import draw_latents, image_batches
@@ -26,6 +26,7 @@ from jattr.generators.settings import NOISE, SPACES
 from jattr.generators.store import load_generator
 from jattr.images import write_png
 from jattr.printable import shown
+from jattr.runtime import jax_defaults
 from jattr.verification.latents import IMAGE_FOLDER, LATENTS, read_latents, write_latents
 
 MAX_IMAGES = 100_000  # as many as names of five digits
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Generate, write and report."""
     check_latents_options(args)
@@ -80,10 +82,7 @@ def run(args: argparse.Namespace) -> int:
             generator, z, label, missing = read_latents(args.latents, generator, limit=MAX_IMAGES)
             if missing:
                 left_out = ", ".join(map(str, missing[:10]))
-                print(
-                    f"jattr: no latent was found for images {left_out} (from 0); they are left out",
-                    file=sys.stderr,
-                )
+                note(f"no latent was found for images {left_out} (from 0); they are left out")
         files = write_images(work, generator, z, label)
         write_latents(work / LATENTS, generator, z, label)
     rule = generator.byte_rule

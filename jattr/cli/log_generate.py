@@ -30,6 +30,7 @@ from jattr.ledger.recording import Recorder, Released
 from jattr.ledger.store import LogStore
 from jattr.ledger.tlog_proof import SUFFIX
 from jattr.printable import shown
+from jattr.runtime import jax_defaults
 from jattr.verification.latents import LATENTS, LOGGED_FOLDER, write_latents
 
 MAX_IMAGES = 100_000
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Log the intents, make the images, log the results, and only then let the folder appear."""
     seed = secrets.randbits(32) if args.seed is None else args.seed

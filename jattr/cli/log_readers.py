@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from jattr.cli.options import emit
+from jattr.cli.streams import flush
 from jattr.errors import InputError
 from jattr.images.reading import decode, read_bytes
 from jattr.ledger.image_receipts import check_receipt
@@ -80,7 +80,7 @@ def run_witness(args: argparse.Namespace) -> int:
 
         def ready(url: str) -> None:
             emit(args, {"url": url, "keys": keys}, f"{url} cosigns with {', '.join(keys)}")
-            sys.stdout.flush()  # whoever started it may read a pipe
+            flush()  # whoever started it may read a pipe
 
         serve(witness, args.host, args.port, ready=ready)
     return 0

@@ -1,19 +1,21 @@
 """The command `jattr`: finds the subcommand, runs it, and turns errors into exit codes.
 
 0 done; 1 an error of jattr itself; 2 bad input, said in one message on stderr; 3 a check was
-carried out and failed; 4 a check found nothing wrong, but could not verify everything.
+carried out and failed; 4 a check found nothing wrong, but could not verify everything; 128 and a
+signal's number: 130 SIGINT, 143 SIGTERM, 129 SIGHUP; 141 nobody reads the output.
 """
 
 import argparse
 import contextlib
 import os
-import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jattr._version import __version__
 from jattr.cli.parser import BAD_INPUT, Command, Parser, add_command
+from jattr.cli.signals import exit_code, handle_signals
+from jattr.cli.streams import drop_output, flush, note, open_standard_streams
 from jattr.errors import InputError, UnverifiedError, VerificationError
 
 COMMANDS = {  # in the order of the help
@@ -44,7 +46,7 @@ COMMANDS = {  # in the order of the help
         "make or verify evidence that an image was, or was not, a logged use of a model",
     ),
 }
-OUR_FAULT, CHECK_FAILED, NOT_VERIFIED, INTERRUPTED, BROKEN_PIPE = 1, 3, 4, 130, 141
+OUR_FAULT, CHECK_FAILED, NOT_VERIFIED, BROKEN_PIPE = 1, 3, 4, 141
 
 
 def make_parser() -> Parser:
@@ -61,10 +63,15 @@ def make_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    code = _guarded(lambda: _run(make_parser().parse_args(argv)))
+    flushed = _guarded(flush)  # what is still buffered, of a failed command as well
+    return code or flushed
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Return what a part of the program returns, or the exit code of its error, which is said."""
     try:
-        code = _run(make_parser().parse_args(argv))
-        sys.stdout.flush()
-        return code
+        return work()
     except SystemExit as stop:  # argparse: 0 after --help, 2 after an error
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
     except InputError as error:
@@ -73,24 +80,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(CHECK_FAILED, f"check failed: {error}")
     except UnverifiedError as error:
         return _say(NOT_VERIFIED, f"not verified: {error}")
-    except KeyboardInterrupt:
-        return _say(INTERRUPTED, "interrupted; nothing half-written is left")
+    except KeyboardInterrupt as stop:
+        return _say(exit_code(stop), "interrupted; nothing half-written is left")
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return BROKEN_PIPE
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError, ValueError):
+            traceback.print_exc()
         fault = f"{type(error).__name__}: {error}"
         return _say(OUR_FAULT, f"internal error: {fault}; please report it with the lines above")
 
 
 def console() -> NoReturn:
     """Run as a program, and leave at once: JAX would take half a second, and all is written."""
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed by whoever read it
-            stream.flush()
-    os._exit(code)
+    open_standard_streams()
+    handle_signals()
+    os._exit(main())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -102,5 +108,5 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _say(code: int, message: str) -> int:
-    print(f"jattr: {message}", file=sys.stderr)
+    note(message)
     return code

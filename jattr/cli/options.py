@@ -4,13 +4,13 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from jattr import folders
 from jattr.cli.parser import Subparsers
+from jattr.cli.streams import note, say
 from jattr.folders.cache import cache_folders
 from jattr.folders.kinds import FolderKind
 from jattr.typing import JsonObject
@@ -98,7 +98,7 @@ def given_settings(args: argparse.Namespace) -> JsonObject:
 
 def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
     """Print the result: one JSON object with `--json`, else the text."""
-    print(json.dumps(result, ensure_ascii=True, allow_nan=False) if args.json else text)
+    say(json.dumps(result, ensure_ascii=True, allow_nan=False) if args.json else text)
 
 
 class Progress:
@@ -116,7 +116,7 @@ class Progress:
         self.done = done
         if time.monotonic() - self.last >= 2 and self.done < self.total:
             self.last = time.monotonic()
-            print(f"jattr: {self.done} of {self.total} {self.what}", file=sys.stderr, flush=True)
+            note(f"{self.done} of {self.total} {self.what}")
 
 
 @contextlib.contextmanager

@@ -4,9 +4,12 @@ Such a module has `add_arguments(parser)`, which sets the default `run`: (argume
 """
 
 import argparse
+import os
 import time
 from importlib import import_module
 from typing import NamedTuple, NoReturn, TypeAlias
+
+from jattr.errors import InputError
 
 BAD_INPUT = 2
 
@@ -33,7 +36,16 @@ class Parser(argparse.ArgumentParser):
         if self.module is None:
             return
         start = time.monotonic()
-        module, self.module = import_module(self.module), None
+        try:
+            module, self.module = import_module(self.module), None
+        except ValueError as error:  # JAX reads its variables when it is imported
+            names = [name for name in os.environ if name.startswith("JAX_")]
+            if not names:
+                raise
+            raise InputError(
+                f"JAX cannot be started with the environment's {', '.join(sorted(names))}:"
+                f" {' '.join(str(error).split())}; unset what is wrong"
+            ) from error
         module.add_arguments(self)
         self.set_defaults(import_seconds=time.monotonic() - start)
 

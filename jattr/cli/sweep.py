@@ -12,6 +12,7 @@ from jattr.cli.parser import Parser
 from jattr.errors import InputError
 from jattr.folders import check_folder
 from jattr.printable import shown
+from jattr.runtime import jax_defaults
 from jattr.sweep.cells import make_plan
 from jattr.sweep.estimate import estimate
 from jattr.sweep.on_ray import make_executor
@@ -83,6 +84,7 @@ def add_arguments(parser: Parser) -> None:
     compare.add_argument("second", metavar="B")
 
 
+@jax_defaults(devices=False)
 def run_sweep(args: argparse.Namespace) -> int:
     """Run a spec.
 
@@ -115,6 +117,7 @@ def run_spec(args: argparse.Namespace, spec: Spec) -> int:
     return _report(args, args.out, ran)
 
 
+@jax_defaults(devices=False)
 def resume_sweep(args: argparse.Namespace) -> int:
     """Go on with a sweep.
 

@@ -8,10 +8,12 @@ import json
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import Progress, add_common
+from jattr.cli.streams import say
 from jattr.cli.weights_dated import add_weights_dated, read_weights_dated
 from jattr.errors import UnverifiedError, VerificationError
 from jattr.folders.cache import pilot_study_folder
 from jattr.printable import named, shown
+from jattr.runtime import jax_defaults
 from jattr.verification.report import RECOMPUTED, UNVERIFIED, Outcome, Verification
 from jattr.verification.verify import verify
 
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@jax_defaults(devices=False)
 def run(args: argparse.Namespace) -> int:
     """Verify and report.
 

@@ -17,6 +17,7 @@ from jattr.distances.features import features, lpips
 from jattr.distances.pixel import multiscale, pixel_huber, pixel_l1, pixel_l2
 from jattr.distances.structure import ssim
 from jattr.errors import InputError
+from jattr.runtime import jax_defaults
 from jattr.typing import PyTree
 
 # A distance, a text that `load_distance` reads, or a function of two images [H, W, C] -> []
@@ -41,6 +42,7 @@ FORM = (
 )
 
 
+@jax_defaults()
 def load_distance(spec: str) -> Distance:
     """Return the distance that a text describes.
 

@@ -22,6 +22,7 @@ from jattr.generators.hook import GENERATE_HOOK
 from jattr.generators.latents import LatentTree, OfTree, latent_tree
 from jattr.generators.settings import Settings
 from jattr.images import BYTE_RULES, to_byte
+from jattr.runtime import jax_defaults
 from jattr.typing import PyTree
 
 # "const", "none" or "search", a PRNG key, the maps themselves; None: as it is (see `view`)
@@ -57,12 +58,14 @@ class FinalLayer(NamedTuple):
 
 def sample_normal(latent_shape: tuple[int, ...]) -> SampleFn:
     """Return the sampler of the standard normal prior."""
-    return lambda key, n: jax.random.normal(key, (n, *latent_shape))
+    return lambda key, n: jax.random.normal(key, (n, *latent_shape), jnp.float32)
 
 
 def sample_uniform(latent_shape: tuple[int, ...]) -> SampleFn:
     """Return the sampler of the uniform prior on (-1, 1)."""
-    return lambda key, n: jax.random.uniform(key, (n, *latent_shape), minval=-1.0, maxval=1.0)
+    return lambda key, n: jax.random.uniform(
+        key, (n, *latent_shape), jnp.float32, minval=-1.0, maxval=1.0
+    )
 
 
 PRIORS: dict[str, Callable[[tuple[int, ...]], SampleFn]] = {
@@ -109,6 +112,7 @@ class Generator:
     final: Callable[["Generator"], FinalLayer] | None = field(default=None, repr=False)
 
     @staticmethod
+    @jax_defaults()
     def from_function(
         apply: ApplyFn | jax.export.Exported,
         state: PyTree = None,
@@ -179,6 +183,7 @@ class Generator:
             sample = PRIORS[prior](latent)
         elif tree is not None:
             sample = functools.partial(_raveled, tree, sample)
+        state = jax.tree.map(_single_precision, state)
         tensors = _tensors(name, state)
         apply, images = _callable_so(name, apply, tree, state, latent, num_classes)
         arguments = _abstract_arguments(state, latent, num_classes)
@@ -209,6 +214,7 @@ class Generator:
         _check_sample(generator)
         return generator
 
+    @jax_defaults()
     def view(
         self,
         space: str | None = None,
@@ -282,16 +288,19 @@ class Generator:
         """Return the shape of one latent of a space."""
         return self.view(space).latent_shape
 
+    @jax_defaults()
     def sample_latent(self, key: jax.Array, n: int, *, space: str | None = None) -> jax.Array:
         """Return n latents [n, *latent_shape] float32 from the prior of `space` (or `apply`'s)."""
         return self.view(space).sample(key, n)
 
+    @jax_defaults()
     def sample_labels(self, key: jax.Array, n: int) -> np.ndarray | None:
         """Return labels int32 [n], uniform over the classes; None if unconditional."""
         if not self.num_classes:
             return None
         return np.asarray(jax.random.randint(key, (n,), 0, self.num_classes))
 
+    @jax_defaults()
     def sample_images(self, key: jax.Array, n: int, *, space: str | None = None) -> Samples:
         """Return n latents from the prior, labels of all classes, and the bytes of their images.
 
@@ -309,6 +318,7 @@ class Generator:
         label = view.sample_labels(label_key, n)
         return Samples(z, label, view.make_bytes(z, label))
 
+    @jax_defaults()
     def make_bytes(self, z: jax.Array | np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
         """Return the images uint8 [n, H, W, C] of latents z [n, *latent_shape], as it saves them.
 
@@ -335,6 +345,7 @@ class Generator:
         """
         return np.atleast_1d(np.asarray(labels, np.int32)) if self.num_classes else None
 
+    @jax_defaults(keep=frozenset({"jax_default_matmul_precision"}))
     def generate(
         self,
         z: ArrayLike | PyTree,
@@ -472,6 +483,13 @@ def _tensors(name: str, state: PyTree) -> dict[str, np.ndarray]:
             )
         tensors[where] = np.asarray(leaf)
     return tensors
+
+
+def _single_precision(leaf: PyTree) -> PyTree:
+    """Return an array of JAX in 32 bits, as it would be without `jax_enable_x64`."""
+    if isinstance(leaf, jax.Array) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
+    return leaf
 
 
 def _callable_so(

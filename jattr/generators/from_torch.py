@@ -24,6 +24,7 @@ from jattr.generators import ops
 from jattr.generators.base import PRIORS, ApplyFn, Generator, SampleFn
 from jattr.generators.digest import function_digest, tensors_digest
 from jattr.images.fitting import CHANNELS
+from jattr.runtime import jax_defaults
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,7 @@ class Program:
     graph: Any = field(repr=False, compare=False)  # the torch.fx.GraphModule that `text` shows
 
 
+@jax_defaults()
 def from_torch(
     module: "torch.nn.Module",
     *,

@@ -23,12 +23,14 @@ from jattr.generators.digest import flatten, function_digest, tensors_digest
 from jattr.generators.params_files import read_params, read_shapes, write_params
 from jattr.generators.registry import GENERATORS, parse_any_card
 from jattr.generators.stored import Params
+from jattr.runtime import jax_defaults
 
 CARD_FILE = "card.json"
 PARAMS_FOLDER = "params"
 DIGESTS = ("weights_digest", "digest")
 
 
+@jax_defaults()
 def make_generator(card: CardBase, params: Params) -> Generator:
     """Return the generator of a card and its stored tensors (nested dicts of float32 arrays).
 
@@ -59,6 +61,7 @@ def make_generator(card: CardBase, params: Params) -> Generator:
     )
 
 
+@jax_defaults()
 def save_generator(
     folder: AnyPath,
     card: CardBase,
@@ -105,6 +108,7 @@ def check_generator_folder(folder: Path) -> None:
 GENERATOR_FOLDER = FolderKind("a generator folder", check_generator_folder)
 
 
+@jax_defaults()
 def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
     """Return the generator in a folder, or a bundled one by its name.
 

@@ -31,7 +31,9 @@ class Problem:
     # Solvers that see gradients alone make the residuals small, whatever the prior.
     prior: Prior | None = None
     _: KW_ONLY
-    latent: PyTree = None  # arrays or `jax.ShapeDtypeStruct`s of a latent; None: as z0 is
+    # arrays or `jax.ShapeDtypeStruct`s of a latent; None: as z0 is. A z0 of 64 bits is searched in
+    # 32 where this says so.
+    latent: PyTree = None
     floor: float | jax.Array = 0.0  # loss at or below which a search has arrived
     # loss below which the prior no longer gives way to the residuals
     variance_floor: float = 1e-7
@@ -76,6 +78,7 @@ def flatten(problem: Problem, z0: PyTree) -> Flat:
     """
     if problem.latent is not None:
         _check_latent(problem.latent, z0)
+        z0 = jax.tree.map(_narrowed, problem.latent, z0)
     z, unravel = ravel_latent(z0)
 
     def residual(z: jax.Array) -> jax.Array:
@@ -109,6 +112,15 @@ def _check_latent(latent: PyTree, z0: PyTree) -> None:
                 f"z0 has a part of shape {jnp.shape(array)} where latents of this problem have"
                 f" {tuple(part.shape)}; for many starts use jax.vmap over z0"
             )
+
+
+def _narrowed(part: jax.ShapeDtypeStruct | jax.Array, array: jax.Array) -> jax.Array:
+    """Return 64-bit numbers in the 32 bits that a problem states of its latents, others as given.
+
+    Where `jax_enable_x64` is set, `jnp.zeros(n)` has 64 bits without anybody asking for them.
+    """
+    wide = jnp.result_type(array) == jnp.float64 and part.dtype == jnp.float32
+    return jnp.asarray(array, jnp.float32) if wide else array
 
 
 def _same_structure(one: PyTree, other: PyTree) -> bool:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jattr.errors import InputError
+from jattr.runtime import CALLERS, jax_defaults
 from jattr.solvers.base import Array, FlatProblem, Prior, PyTree, Solver, Status, StepFn, Trial
 from jattr.solvers.problem import Problem, flatten
 from jattr.solvers.registry import Custom, SolverLike, as_solver
@@ -99,6 +100,7 @@ class Solution(NamedTuple):
     trace: jax.Array | None  # [steps], the loss that each step measured
 
 
+@jax_defaults(keep=CALLERS, devices=False)
 def solve(
     problem: Problem,
     solver: SolverLike,
@@ -155,7 +157,8 @@ def solve(
             "residual_fn gives no finite number at z0, nor anywhere that the search went; begin"
             " where residuals are finite" + own
         )
-    reached = jnp.where(carry.loss <= problem.floor, int(Status.ARRIVED), int(Status.SPENT))
+    floor = jnp.asarray(problem.floor, carry.loss.dtype)
+    reached = jnp.where(carry.loss <= floor, int(Status.ARRIVED), int(Status.SPENT))
     return Solution(
         flat.unravel(carry.best),
         carry.loss,

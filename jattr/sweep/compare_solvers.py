@@ -16,10 +16,12 @@ from jax.typing import ArrayLike
 from jattr.errors import InputError
 from jattr.folders import AnyPath
 from jattr.generators.base import Generator
+from jattr.images.values import as_array, bytes_advice
 from jattr.images.writing import write_png
 from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.inversion.settings import MultiStart, Polish
+from jattr.runtime import jax_defaults
 from jattr.solvers import Optax, SolverLike
 from jattr.sweep.cells import Cell, Plan, make_plan
 from jattr.sweep.report.comparison import SolverComparison, check_target, comparison_of
@@ -35,6 +37,7 @@ UNKEPT = "of this call"  # version of a transformation whose results are kept no
 BY_ITSELF = MultiStart(polish=Polish(steps=0), rounding_polish=RoundingPolish(jacobians=0))
 
 
+@jax_defaults()
 def compare_solvers(
     generators: Generator | str | Sequence[Generator | str],
     solvers: Mapping[str, SolverLike | MultiStart | InvertConfig],
@@ -240,12 +243,12 @@ def _arrays(
         raise InputError(
             f"images are of {', '.join(images)}; give some of each generator: {', '.join(makers)}"
         )
-    arrays = {name: np.asarray(array) for name, array in images.items()}
+    arrays = {name: as_array(array) for name, array in images.items()}
     for name, pixels in arrays.items():
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
             raise InputError(
                 f"images of {name!r} are {pixels.dtype} {list(pixels.shape)}; they are uint8"
-                " [n, H, W, C]"
+                f" [n, H, W, C]{bytes_advice(pixels.dtype)}"
             )
     return arrays
 

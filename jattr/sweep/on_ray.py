@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from jattr.errors import InputError
-from jattr.runtime import enable_compilation_cache, spare_memory_maps
+from jattr.runtime import enable_compilation_cache, jax_defaults, spare_memory_maps
 from jattr.sweep.cells import Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
@@ -73,6 +73,7 @@ def make_executor(
     return execute
 
 
+@jax_defaults()
 def compute_number(facts: bytes, number: int) -> CellResult | Failure:
     """Return the outcome of one cell; what a worker runs."""
     spare_memory_maps()

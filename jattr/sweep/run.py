@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from jattr.errors import InputError
-from jattr.runtime import spare_memory_maps
+from jattr.runtime import jax_defaults, spare_memory_maps
 from jattr.sweep.cells import MAX_CELLS, Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult, compute_cell, failure_of
 from jattr.sweep.spec import Spec, from_json, to_json
@@ -62,6 +62,7 @@ def outcome_of(plan: Plan, cell: Cell) -> CellResult | Failure:
         return Failure(failure_of(error), time.perf_counter() - start)
 
 
+@jax_defaults()
 def run_sweep(
     spec: Spec,
     out: str | os.PathLike[str],
@@ -89,6 +90,7 @@ def run_sweep(
     return run_plan(make_plan(spec), out, yes=yes, executor=executor, progress=progress)
 
 
+@jax_defaults()
 def run_plan(
     plan: Plan,
     out: str | os.PathLike[str],
@@ -104,6 +106,7 @@ def run_plan(
         return _run(plan, store, executor, progress)
 
 
+@jax_defaults()
 def resume_sweep(
     out: str | os.PathLike[str],
     *,
@@ -119,6 +122,7 @@ def resume_sweep(
     return resume_plan(stored_plan(out), out, again=again, executor=executor, progress=progress)
 
 
+@jax_defaults()
 def resume_plan(
     plan: Plan,
     out: str | os.PathLike[str],

@@ -27,6 +27,7 @@ from jattr.generators.settings import Settings
 from jattr.images import LoadedImage, load_image
 from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.settings import MultiStart
+from jattr.runtime import jax_defaults
 from jattr.typing import Json, JsonObject
 from jattr.verification.candidates import first_names, load_candidates
 from jattr.verification.evidence import (
@@ -47,6 +48,7 @@ NAMED = ("alpha", "thresholds")  # settings of the decision that a run may name
 PACKAGES = ("jax", "jaxlib", "numpy")  # whose versions a search may depend on
 
 
+@jax_defaults()
 def verify(
     found_or_folder: Attribution | AnyPath,
     candidates: Sequence[Generator | AnyPath],

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jattr.generators.base import Generator
+from jattr.runtime import jax_defaults
 from jattr.zoo.faces import render_faces
 
 NUM_FACES = 2  # drawn by the renderer
@@ -27,7 +28,7 @@ def draw_images(generators: Sequence[Generator], seed: int) -> list[DemoImage]:
     """Return one image of each generator and the others, in an order that tells nothing."""
     keys = jax.random.split(jax.random.key(seed), len(generators) + 2)
     with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'
-        faces = pool.submit(render_faces, keys[-1], NUM_FACES)
+        faces = pool.submit(jax_defaults()(render_faces), keys[-1], NUM_FACES)
         # each in the program that a search takes
         images = [
             DemoImage(gen.name, gen.make_bytes(gen.sample_latent(key, 1))[0], False)

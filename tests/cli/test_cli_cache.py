@@ -75,7 +75,7 @@ def test_numbers_out_of_range_are_no_numbers(text):
 def test_progress_is_silent_for_two_seconds_and_then_said_now_and_then(monkeypatch):
     now, err = [0.0], io.StringIO()
     monkeypatch.setattr(options.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(options.sys, "stderr", err)
+    monkeypatch.setattr(sys, "stderr", err)
     progress = Progress(100, "images")
     for now[0] in (0.5, 1.9, 2.1, 2.5, 4.2):
         progress.advance(10)
