@@ -53,7 +53,8 @@ from jattr.distances.registry import DistanceLike
 from jattr.errors import GeneratorError, ImageError, InputError, suggest
 from jattr.generators.base import Generator
 from jattr.generators.names import check_candidate_names
-from jattr.images import LoadedImage
+from jattr.images import LoadedImage, ValueRange, as_bytes
+from jattr.images.values import check_value_range
 from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.invert import check_generator, check_key
 from jattr.inversion.multistart import OnRound, searches_of
@@ -61,6 +62,7 @@ from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.settings import MultiStart
 from jattr.inversion.warm_start import Given, Ridge
+from jattr.runtime import jax_defaults
 
 Arrays = np.ndarray | Sequence[np.ndarray]  # of images; or one array for each candidate
 Alterations = str | Chain | Sequence[str | Chain]
@@ -75,6 +77,7 @@ OTHER_SETTINGS = OtherSettings()
 _PILOT_STUDIES: dict[str, PilotStudy] = {}
 
 
+@jax_defaults()
 def attribute(
     images: Arrays | AlteredImages | LoadedImage | Sequence[LoadedImage],
     candidates: Sequence[Generator],
@@ -90,6 +93,7 @@ def attribute(
     latents0: Mapping[str, ArrayLike] | None = None,
     progress: Progress | None = None,
     on_round: OnRound | None = None,
+    value_range: ValueRange | None = None,
 ) -> Attribution:
     """Return which of the candidates made each image.
 
@@ -120,10 +124,13 @@ def attribute(
         and those of other candidates, begin where they would without.
       progress: called with (done, total) searches of image and candidate.
       on_round: called with a `Round` after every round of restarts of every candidate.
+      value_range: of float images, (-1, 1) or (0, 1). None: they are in [-1, 1], and images without
+        a negative number are refused: most of them are in [0, 1].
 
     Raises:
       GeneratorError: no candidates, or two whose names are one, or look alike.
-      ImageError: an image that does not fit the candidates under any alteration.
+      ImageError: an image that does not fit the candidates under any alteration, or that has values
+        of another range.
       InputError: a calibration of other models, settings or versions; settings that contradict each
         other.
     """
@@ -132,6 +139,10 @@ def attribute(
     candidates = tuple(search.view(gen) for gen in candidates)
     starts = _starts(latents0, candidates, search, calibration)
     loaded = _loaded(images)
+    if loaded is None and not isinstance(images, AlteredImages):
+        images = _bytes_of(cast("Arrays", images), value_range)
+    else:
+        check_value_range(value_range, floats=False)
     if isinstance(images, AlteredImages) and alterations is not None:
         raise InputError(
             f"the images are altered by {images.chain.text!r} and alterations are given; give one"
@@ -175,6 +186,7 @@ def attribute(
     )
 
 
+@jax_defaults()
 def attribute_hypotheses(
     hypotheses: Sequence[Hypotheses],
     candidates: Sequence[Generator],
@@ -303,6 +315,13 @@ def _loaded(images: object) -> list[LoadedImage] | None:
     return None
 
 
+def _bytes_of(images: Arrays, value_range: ValueRange | None) -> Arrays:
+    """Return arrays of images, uint8 or floats, as bytes; their shapes are checked later."""
+    if isinstance(images, (list, tuple)):
+        return [as_bytes(each, value_range) for each in images]
+    return as_bytes(images, value_range)
+
+
 def _unnamed(images: object) -> list[LoadedImage]:
     """Return images of one array as if they came from lossless files."""
     if isinstance(images, (list, tuple)):
@@ -313,6 +332,7 @@ def _unnamed(images: object) -> list[LoadedImage]:
     return [LoadedImage(f"image {index}", image, "") for index, image in enumerate(pixels)]
 
 
+@jax_defaults()
 def attribute_observed(
     images: Arrays | AlteredImages,
     candidates: Sequence[Generator],
@@ -572,7 +592,7 @@ def _observations(
     if len(arrays) != len(candidates):
         raise ImageError(
             f"there are {len(arrays)} arrays of images for {len(candidates)} candidates; give one"
-            " for each"
+            " for each, or one array for all: np.stack(images)"
         )
     pixels = [check_pixels(gen, array) for gen, array in zip(candidates, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:

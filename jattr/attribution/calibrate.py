@@ -26,6 +26,8 @@ from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.generators.names import check_candidate_names
+from jattr.images import shape_advice
+from jattr.images.values import bytes_advice
 from jattr.inversion.config import InvertConfig, as_search, search_facts
 from jattr.inversion.multistart import rounds
 from jattr.inversion.observation.make import make_observation
@@ -33,6 +35,7 @@ from jattr.inversion.scheduler import Scheduler
 from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
 from jattr.perceptual_hash import HASH_BITS, NEAR_BITS
+from jattr.runtime import jax_defaults
 
 OWN = ""  # the kind of a candidate's own images, among those that are searched under it
 CLEAN = "clean"  # the condition of images to which nothing was done
@@ -65,6 +68,7 @@ def condition_of(chain: Chain | None) -> str:
     return CLEAN if chain is None or not chain.steps else chain.text
 
 
+@jax_defaults()
 def calibrate(
     candidates: Sequence[Generator],
     *,
@@ -283,6 +287,11 @@ def _check_near_bits(near_bits: int | None) -> None:
 def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:
     names: dict[bytes, str] = {}
     for kind, pixels in negatives.items():
+        if not isinstance(pixels, np.ndarray):
+            raise ImageError(
+                f"negatives {kind!r} are of type {type(pixels).__name__}; give one array, uint8"
+                f" [n, {shape}]"
+            )
         check_name(kind, "a kind of negatives")
         if kind.startswith(OTHER):
             raise InputError(
@@ -292,6 +301,7 @@ def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int,
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != shape:
             raise ImageError(
                 f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {shape}]"
+                f"{shape_advice(pixels.shape, shape)}{bytes_advice(pixels.dtype)}"
             )
         if not len(pixels):
             raise ImageError(

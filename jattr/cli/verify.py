@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     )
     differences = [shown(line, 500) for line in verification.differences]
     # ASCII: names need not be text
-    print(
+    say(
         json.dumps(_json(verification, differences), allow_nan=False)
         if args.json
         else _text(verification, differences)

@@ -4,19 +4,22 @@ The rules are stated in `docs/images.md`. Needs Pillow and numpy only; importing
 jax.
 """
 
-from jattr.images.fitting import fit, fit_notes
+from jattr.images.fitting import fit, fit_notes, shape_advice
 from jattr.images.reading import LoadedImage, load_image, read_image
-from jattr.images.values import BYTE_RULES, to_byte, to_float
+from jattr.images.values import BYTE_RULES, ValueRange, as_bytes, to_byte, to_float
 from jattr.images.writing import encode_png, write_png
 
 __all__ = [
     "BYTE_RULES",
     "LoadedImage",
+    "ValueRange",
+    "as_bytes",
     "encode_png",
     "fit",
     "fit_notes",
     "load_image",
     "read_image",
+    "shape_advice",
     "to_byte",
     "to_float",
     "write_png",

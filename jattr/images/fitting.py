@@ -24,6 +24,25 @@ def fit(
     return resized(with_channels(pixels, channels), (height, width))
 
 
+def shape_advice(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> str:
+    """Return what to do with images of a shape where [n, H, W, C] is wanted; "" if unknown.
+
+    >>> shape_advice((3, 32, 32), (32, 32, 3))
+    '; channels come last: np.moveaxis(images, -3, -1)[None]'
+    """
+    height, width, channels = image_shape
+    batch = "[None]" if len(shape) == 3 else ""
+    if shape == image_shape:
+        return "; of one image give image[None]"
+    if len(shape) in (3, 4) and shape[-3:] == (channels, height, width):
+        return f"; channels come last: np.moveaxis(images, -3, -1){batch}"
+    if channels == 1 and shape[-2:] == (height, width) and len(shape) in (2, 3):
+        return f"; channels come last: images[..., None]{'[None]' if len(shape) == 2 else ''}"
+    if len(shape) == 4 and shape[1:3] == (height, width) and shape[3] in CHANNELS:
+        return f"; {CHANNELS[shape[3]]} was given, {CHANNELS.get(channels, channels)} is wanted"
+    return ""
+
+
 def fit_notes(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> tuple[str, ...]:
     """What `fit` changes beyond copying samples, one sentence for each."""
     notes = list(channel_notes(pixels, image_shape[2]))

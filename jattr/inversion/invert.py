@@ -17,6 +17,8 @@ from jattr.distances.base import Distance
 from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
+from jattr.images import ValueRange, as_bytes, shape_advice
+from jattr.images.values import as_array, check_dtype, check_value_range, to_units
 from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.multistart import Inversion, OnRound, run_rounds
 from jattr.inversion.observation.base import Observation
@@ -25,6 +27,7 @@ from jattr.inversion.problem import Target, arrival_floor, target_of, target_pro
 from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import Given, Ridge
+from jattr.runtime import jax_defaults
 from jattr.solvers.prior import Prior
 from jattr.solvers.problem import Problem
 
@@ -39,6 +42,7 @@ def problem_of(
     observation: str | Distance | CompareFn | Observation | None = None,
     prior: bool | Prior | None = True,
     label: ArrayLike | None = None,
+    value_range: ValueRange | None = None,
 ) -> Problem:
     """Return the problem of one image: which latent of a generator makes it.
 
@@ -55,9 +59,11 @@ def problem_of(
         below 0; or an `Observation` of one image.
       prior: True: the moments of the generator's latents; a `Prior`; False or None: none.
       label: the class; None if the generator is unconditional.
+      value_range: of a float image, (-1, 1) or (0, 1). None: it is in [-1, 1], and one that has no
+        negative number is refused, unless it is traced.
 
     Raises:
-      ImageError: the image has another shape or type than the generator's.
+      ImageError: the image has another shape or type than the generator's, or other values.
       InputError: another argument is not legal.
 
     >>> import jax, jax.numpy as jnp, jattr
@@ -89,7 +95,7 @@ def problem_of(
             prior=moments,
             floor=floor,
         )
-    pixels = _checked_image(gen, image)
+    pixels = _checked_image(gen, image, value_range)
     if observation is None or (isinstance(observation, str) and observation in ROUNDINGS):
         target = target_of(pixels, observation or gen.rounding or "round")
         floor = arrival_floor(target.below | target.above)
@@ -129,18 +135,27 @@ def _compared(
     return Problem(residual, prior, latent=jax.ShapeDtypeStruct(gen.latent_shape, jnp.float32))
 
 
-def _checked_image(gen: Generator, image: ArrayLike | None) -> jax.Array | np.ndarray:
+def _checked_image(
+    gen: Generator, image: ArrayLike | None, value_range: ValueRange | None
+) -> jax.Array | np.ndarray:
     if image is None:
         raise ImageError(f"image is None; it is {gen.image_shape} uint8, or floats in [-1, 1]")
-    array = image if isinstance(image, jax.Array) else np.asarray(image)
+    array = image if isinstance(image, jax.Array) else as_array(image)
     if array.shape != gen.image_shape:
+        advice = shape_advice(array.shape, gen.image_shape).replace("[None]", "")
         raise ImageError(
-            f"image has the shape {array.shape}; {gen.name!r} makes {gen.image_shape}: of many"
-            " images one problem each, by jax.vmap"
+            f"image has the shape {array.shape}; {gen.name!r} makes {gen.image_shape}{advice}; of"
+            " many images one problem each, by jax.vmap"
         )
-    if array.dtype != np.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ImageError(f"image has the dtype {array.dtype}; it is uint8, or floats in [-1, 1]")
-    return array
+    if array.dtype == np.uint8:
+        check_value_range(value_range, floats=False)
+        return array
+    if not isinstance(array, jax.core.Tracer):
+        return to_units(np.asarray(array), value_range)
+    # its values are not known yet
+    check_dtype(array.dtype)
+    scale = check_value_range(value_range, floats=True)
+    return array * 2 - 1 if scale == (0.0, 1.0) else array
 
 
 def _check_label(gen: Generator, label: ArrayLike | None) -> None:
@@ -162,9 +177,11 @@ def _prior_of(gen: Generator, prior: bool | Prior | None) -> Prior | None:
         raise InputError(f"prior is {prior!r}; it is True, False, or a jattr.Prior(mean, scale)")
     if gen.prior == "normal" and gen.space == "z":
         return Prior(0.0, 1.0)
-    return Prior.from_sampler(gen.sample_latent, jax.random.key(0))
+    with jax_defaults(devices=False):  # the key and the samples do not depend on the process
+        return Prior.from_sampler(gen.sample_latent, jax.random.key(0))
 
 
+@jax_defaults()
 def invert(
     gen: Generator,
     images: ArrayLike,
@@ -173,6 +190,7 @@ def invert(
     latents0: ArrayLike | None = None,
     key: jax.Array | None = None,
     on_round: OnRound | None = None,
+    value_range: ValueRange | None = None,
 ) -> Inversion:
     """Search the latents of images under one generator.
 
@@ -184,6 +202,8 @@ def invert(
         restart of each image; None: where the warm start of `search` says.
       key: PRNG key; None: from `search.seed`.
       on_round: called with a `Round` after every round of restarts.
+      value_range: of float images, (-1, 1) or (0, 1). None: they are in [-1, 1], and images without
+        a negative number are refused.
 
     Returns:
       Inversion with arrays [n, restarts]; restarts that were not needed have status SKIPPED and
@@ -191,7 +211,7 @@ def invert(
       latent was not looked for.
 
     Raises:
-      ImageError: images of another shape or type.
+      ImageError: images of another shape or type, or other values.
       InputError: latents0 of another shape, or settings that contradict each other.
     """
     check_generator(gen)
@@ -199,6 +219,8 @@ def invert(
     if latents0 is not None:
         settings = _from(settings, Given(cast(np.ndarray, latents0)), gen)
     gen = settings.view(gen)
+    if value_range is not None:
+        images = as_bytes(images, value_range)
     observation = make_observation(gen, images, settings)
     key = jax.random.key(settings.seed) if key is None else key
     inverter = make_inverter(observation, settings, key)

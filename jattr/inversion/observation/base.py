@@ -10,7 +10,8 @@ import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
-from jattr.images import BYTE_RULES, to_byte
+from jattr.images import BYTE_RULES, as_bytes, shape_advice
+from jattr.images.values import as_array
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.linearization import linearise
 from jattr.inversion.problem import FLOOR, Target, floors_of, target_of
@@ -41,19 +42,15 @@ def check_pixels(gen: Generator, images: object) -> np.ndarray:
     """Return images as uint8 [n, H, W, C] of the generator's shape.
 
     Raises:
-      ImageError: another shape or type, or values outside [-1, 1].
+      ImageError: another shape or type, values outside [-1, 1], or floats without a negative one.
     """
-    array = np.asarray(images)
+    array = as_array(images)
     if array.shape[1:] != gen.image_shape or array.ndim != 4 or not len(array):
         raise ImageError(
             f"images have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] ="
-            f" {gen.image_shape}"
+            f" {gen.image_shape}{shape_advice(array.shape, gen.image_shape)}"
         )
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
-        raise ImageError(f"images are {array.dtype}; they must be uint8, or floats in [-1, 1]")
-    return to_byte(array)
+    return as_bytes(array)
 
 
 class RoundingData(NamedTuple):
