@@ -13,7 +13,7 @@ from functools import partial
 
 from jattr.errors import CheckpointError
 
-from .pickle_machine import ENTRY_PRICE, PickleMachine, is_plain_key
+from .pickle_machine import ENTRY_PRICE, Opaque, PickleMachine, is_plain_key
 from .reading_limits import (
     LONG_BYTES,
     MAX_INT_BYTES,
@@ -87,11 +87,9 @@ def _text(raw: bytes | memoryview) -> str:
         ) from None
 
 
-def _integer(raw: memoryview) -> int:
-    if len(raw) > MAX_INT_BYTES:
-        raise CheckpointError(
-            f"has an integer of {len(raw)} bytes; at most {MAX_INT_BYTES} are read"
-        )
+def _integer(raw: memoryview) -> int | Opaque:
+    if len(raw) > MAX_INT_BYTES:  # long ones take for ever to print
+        return Opaque(f"integer of {len(raw)} bytes")
     return int.from_bytes(raw, "little", signed=True)
 
 

@@ -60,6 +60,7 @@ VALUES = {  # what programs put beside weights
     "defaultdict": collections.defaultdict(list, a=[1]),
     "deque": collections.deque([1, 2]),
     "bytearray": bytearray(b"x" * 9000),
+    "a very long number": 10**300,
     "complex": 1j,
     "range": range(3),
     "slice": slice(1, 2),
