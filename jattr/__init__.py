@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jattr.attribution.other_settings import OtherSettings
     from jattr.attribution.racing import Racing
     from jattr.attribution.result import Attribution
+    from jattr.attribution.second_look import SecondLook
     from jattr.distances import load_distance
     from jattr.generators.base import Generator
     from jattr.generators.from_torch import from_torch
@@ -42,6 +43,7 @@ __all__ = [
     "Prior",
     "Problem",
     "Racing",
+    "SecondLook",
     "Solution",
     "SolverComparison",
     "Verification",
@@ -76,6 +78,7 @@ _MODULE_OF = {
     "Problem": "jattr.solvers.problem",
     "OtherSettings": "jattr.attribution.other_settings",
     "Racing": "jattr.attribution.racing",
+    "SecondLook": "jattr.attribution.second_look",
     "Solution": "jattr.solvers.solve",
     "SolverComparison": "jattr.sweep.report.comparison",
     "Verification": "jattr.verification.report",

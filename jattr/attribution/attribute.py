@@ -37,6 +37,7 @@ from jattr.attribution.other_settings import (
 from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, race
 from jattr.attribution.result import Attribution, Explanation, best_explanation, merge
+from jattr.attribution.second_look import SecondLook, look_again
 from jattr.decision.calibration import Calibration
 from jattr.decision.judgement import Judgement, judge
 from jattr.decision.scores import FAIR, scores_of
@@ -91,6 +92,7 @@ def attribute(
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     latents0: Mapping[str, ArrayLike] | None = None,
+    second_look: SecondLook | bool | None = True,
     progress: Progress | None = None,
     on_round: OnRound | None = None,
     value_range: ValueRange | None = None,
@@ -122,6 +124,10 @@ def attribute(
       latents0: of candidates by their names, where their restarts begin: [images, restarts,
         *latent_shape], or [images, *latent_shape] for one restart of each image. Further restarts,
         and those of other candidates, begin where they would without.
+      second_look: what usual alterations are tried of images that no candidate explains as they
+        are; True: those of `SecondLook()`; False or None: none. Nothing is tried where alterations
+        are named (other than "auto"), with a distance, with a `policy` of the caller's own, and
+        with candidates of several sizes.
       progress: called with (done, total) searches of image and candidate.
       on_round: called with a `Round` after every round of restarts of every candidate.
       value_range: of float images, (-1, 1) or (0, 1). None: they are in [-1, 1], and images without
@@ -147,8 +153,11 @@ def attribute(
         raise InputError(
             f"the images are altered by {images.chain.text!r} and alterations are given; give one"
         )
+    named = isinstance(images, AlteredImages) or alterations not in (None, AUTO, [AUTO], (AUTO,))
+    usual = second_look_of(second_look, search, policy)
+    usual = None if named else usual
     if loaded is None and alterations in (None, AUTO, NONE):
-        return attribute_observed(
+        attribution = attribute_observed(
             cast("Arrays | AlteredImages", images),
             candidates,
             search=search,
@@ -160,6 +169,19 @@ def attribute(
             other_settings=other_settings,
             on_round=on_round,
             latents0=starts,
+        )
+        if usual is None or isinstance(images, (list, tuple)):
+            return attribution
+        pixels = check_pixels(candidates[0], images)
+        return _look_again(
+            _unnamed(pixels),
+            attribution,
+            candidates,
+            usual,
+            search=search,
+            policy=policy,
+            key=key,
+            racing=racing,
         )
     if loaded is None:
         loaded = _unnamed(images)
@@ -181,9 +203,30 @@ def attribute(
         progress=progress,
         racing=racing,
         other_settings=other_settings,
+        second_look=usual,
         on_round=on_round,
         latents0=starts,
     )
+
+
+def second_look_of(
+    given: SecondLook | bool | None,
+    search: MultiStart,
+    policy: DecisionConfig | DecideFn | None,
+) -> SecondLook | None:
+    """Return the second look of a call whose alterations nobody named; None: there is none.
+
+    Raises:
+      InputError: it is none.
+    """
+    if given is None or isinstance(given, bool):
+        given = SecondLook() if given else None
+    elif not isinstance(given, SecondLook):
+        raise InputError(
+            f"second_look is {given!r}; it is a jattr.SecondLook(...), True, False or None"
+        )
+    own = policy is None or isinstance(policy, DecisionConfig)
+    return given if own and search.distance is None else None
 
 
 @jax_defaults()
@@ -201,10 +244,12 @@ def attribute_hypotheses(
     other_settings: OtherSettings | None = OTHER_SETTINGS,
     on_round: OnRound | None = None,
     latents0: Mapping[str, Given] | None = None,
+    second_look: SecondLook | None = None,
 ) -> Attribution:
     """Return which candidate made each image, under the alternative that explains it best.
 
-    Args as `attribute` and `attribute_observed` take them, but for the images: `hypotheses_of`.
+    Args as `attribute` and `attribute_observed` take them, but for the images: `hypotheses_of`; and
+    for `second_look`, which is taken of all of them: None where somebody named what was done.
     """
     explanations: list[list[Explanation]] = [[] for _ in hypotheses]
     total = len(candidates) * sum(len(each.altered) for each in hypotheses)
@@ -230,10 +275,63 @@ def attribute_hypotheses(
         done += len(members) * len(candidates)
         for i, (index, _) in enumerate(members):
             explanations[index].append(Explanation(attribution, i))
-    best = merge([best_explanation(each) for each in explanations])
+    attribution = merge([best_explanation(each) for each in explanations])
     # of every alternative, not of the best alone
     tried = [dict.fromkeys(text for a, i in each for text in a.tried[i]) for each in explanations]
-    return dataclasses.replace(best, tried=tuple(map(tuple, tried)))
+    attribution = dataclasses.replace(attribution, tried=tuple(map(tuple, tried)))
+    if second_look is None:
+        return attribution
+    return _look_again(
+        [each.image for each in hypotheses],
+        attribution,
+        candidates,
+        second_look,
+        search=search,
+        policy=policy,
+        key=key,
+        racing=racing,
+        pilot_studies=pilot_studies,
+    )
+
+
+def _look_again(
+    images: Sequence[LoadedImage],
+    attribution: Attribution,
+    candidates: Sequence[Generator],
+    second_look: SecondLook,
+    *,
+    search: MultiStart,
+    policy: DecisionConfig | DecideFn | None,
+    key: jax.Array | None,
+    racing: Racing | None,
+    pilot_studies: MutableMapping[str, PilotStudy] | None = None,
+) -> Attribution:
+    """Return an attribution whose images without an explanation were looked at again."""
+
+    def explain(i: int, alteration: str, makers: Sequence[Generator]) -> Attribution:
+        alternatives = parse_alternatives(alteration)
+        hypotheses = hypotheses_of(images[i], alternatives, makers, search=search)
+        return attribute_hypotheses(
+            [hypotheses],
+            candidates,
+            search=search,
+            policy=policy,
+            key=key,
+            racing=racing,
+            pilot_studies=pilot_studies,
+            other_settings=None,
+        )
+
+    return look_again(
+        images,
+        attribution,
+        candidates,
+        explain,
+        settings=second_look,
+        search=search,
+        policy=policy if isinstance(policy, DecisionConfig) else DecisionConfig(),
+        key=jax.random.key(search.seed) if key is None else key,
+    )
 
 
 def _starts(

@@ -9,6 +9,7 @@ import numpy as np
 
 from jattr.alterations.chain import Chain
 from jattr.decision.judgement import Judgement
+from jattr.decision.looked import Looked
 from jattr.decision.verdict import Caveat, DecisionConfig, Evidence, Verdict
 from jattr.generators.base import Generator
 from jattr.images import to_float
@@ -49,6 +50,8 @@ class Attribution:
     # of each image the candidates that come near it, or may, under other settings than those above
     near: tuple[tuple["Near", ...], ...] = ()
     named: str = ""  # settings that somebody named, so that no others were tried
+    # of each image what a second look came to; None: there was none; () where not stated
+    looked: tuple[Looked | None, ...] = ()
 
     def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
         """Return the candidate's best image [H, W, C] float32, not clipped; None if all failed.
@@ -187,6 +190,7 @@ def merge(explanations: Sequence[Explanation]) -> Attribution:
         judgements=tuple(a.judgements[i] for a, i in explanations),
         tried=tuple(a.tried[i] if a.tried else () for a, i in explanations),
         near=tuple(a.near[i] if a.near else () for a, i in explanations),
+        looked=tuple(a.looked[i] if a.looked else None for a, i in explanations),
     )
 
 

@@ -14,6 +14,7 @@ from jattr.attribution.result import Attribution
 from jattr.bounded_json import read_json_text
 from jattr.decision.certificate import Certificate
 from jattr.decision.judgement import Judgement
+from jattr.decision.looked import Looked
 from jattr.decision.verdict import Verdict
 from jattr.decision.weights_age import DatedWeights, oldest
 from jattr.errors import InputError
@@ -125,7 +126,13 @@ def finding_record(att: Attribution, i: int) -> JsonObject:
             {"candidate": each.candidate, "residual": finite(each.residual)}
             for each in (att.near[i] if att.near else ())
         ],
+        "second_look": looked_record(att.looked[i] if att.looked else None),
     }
+
+
+def looked_record(looked: Looked | None) -> JsonObject | None:
+    """Return what a second look came to as JSON values."""
+    return None if looked is None else asdict(looked) | {"alterations": list(looked.alterations)}
 
 
 def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[str]) -> JsonObject:
@@ -157,6 +164,7 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "judgement": None,
         "tried": [],
         "near": [],
+        "second_look": None,
         "notes": [],
     }
 

@@ -29,7 +29,7 @@ from jattr.attribution.alteration_search import (
     parse_alternatives,
     without_alterations,
 )
-from jattr.attribution.attribute import attribute_hypotheses
+from jattr.attribution.attribute import attribute_hypotheses, second_look_of
 from jattr.attribution.calibration_files import Judge, load_judge
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.attribution.result import Attribution
@@ -149,6 +149,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " (default): the compression of JPEG files, else nothing",
     )
     parser.add_argument(
+        "--no-second-look",
+        action="store_true",
+        help="do not try usual alterations (bgr, flips, a stretch, marks, ...) of images that"
+        " no candidate explains; they are tried where no --alteration is named",
+    )
+    parser.add_argument(
         "--calibration", metavar="FILE", help="of these candidates and settings: `jattr calibrate`"
     )
     parser.add_argument(
@@ -212,8 +218,18 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         judge = load_judge(args.calibration, args.alpha, generators, config)
         check_all_used(dated, [(gen.digest, gen.weights_digest) for gen in generators])
     paths = [path for path, group in zip(args.candidates, views, strict=True) for _ in group]
+    named = any(not each.guessed for each in alternatives)
     return AttributeRun(
-        args.images, paths, generators, config, args.resize, alternatives, judge, clock, dated
+        args.images,
+        paths,
+        generators,
+        config,
+        args.resize,
+        alternatives,
+        judge,
+        clock,
+        dated,
+        second_look=not (named or args.resize or args.no_second_look),
     )
 
 
@@ -269,6 +285,8 @@ class AttributeRun:
         judge: Judge,
         clock: Clock,
         dated: Sequence[DatedWeights] = (),
+        *,
+        second_look: bool = True,
     ):
         """Prepare.
 
@@ -282,6 +300,7 @@ class AttributeRun:
           judge: a calibration, or None, its digest and the level of its errors.
           clock: counts where the time goes.
           dated: proofs of when candidates' weights existed.
+          second_look: try usual alterations of images that no candidate explains.
         """
         self.files, self.paths, self.generators, self.config, self.resize = (
             files,
@@ -293,6 +312,7 @@ class AttributeRun:
         self.alternatives, self.clock = alternatives, clock
         self.judge, self.dated = judge, dated
         self.policy = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
+        self.second_look = second_look_of(second_look, config.search, self.policy)
         self.rows: list[JsonObject] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each image that could not be used
@@ -388,6 +408,7 @@ class AttributeRun:
             calibration=self.judge.calibration,
             pilot_studies=self.pilot_studies,
             progress=lambda done, _: self.progress.reach(before + done),
+            second_look=self.second_look,
         )
 
     def _add_failed(self, file: str, reason: str) -> None:
@@ -435,6 +456,9 @@ class AttributeRun:
             "inversion": dataclasses.asdict(self.config),
             "decision": dataclasses.asdict(self.policy),
             "calibration": self.judge.sha256,
+            "second_look": None
+            if self.second_look is None
+            else dataclasses.asdict(self.second_look),
             "device": {"platform": device.platform, "kind": device.device_kind},
         }
 

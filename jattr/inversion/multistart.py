@@ -243,6 +243,10 @@ class Inverter(Protocol):
     rounding: list[str]  # the rule of each image's bytes
     fair: np.ndarray  # [images], the lowest loss after the first `FAIR` restarts
 
+    @property
+    def first(self) -> "OneStageSearch":
+        """The stage that searches from the image: to latents, or to styles."""
+
     def prepare(self) -> None:
         """Compile the program of the first round."""
 
@@ -375,6 +379,11 @@ class OneStageSearch:
         self.tested: dict[int, float] = {}
 
     # --- The interface of every inverter -------------------------------------------------------
+
+    @property
+    def first(self) -> "OneStageSearch":
+        """This search itself."""
+        return self
 
     def prepare(self) -> None:
         """Compile the program of the first round."""

@@ -117,6 +117,11 @@ class TwoStageSearch:
         # image -> the residual of styles that do not explain it
         self.denied: dict[int, float] = {}
 
+    @property
+    def first(self) -> OneStageSearch:
+        """The search of the styles."""
+        return self.styles
+
     def prepare(self) -> None:
         """Compile the program of the first round: of the styles."""
         self.styles.prepare()

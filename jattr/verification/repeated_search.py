@@ -17,6 +17,8 @@ from jattr.attribution.attribute import attribute_hypotheses
 from jattr.attribution.pilot import PilotStudy
 from jattr.attribution.result import Attribution
 from jattr.attribution.result_json import image_record
+from jattr.attribution.second_look import SecondLook
+from jattr.attribution.usual_alterations import Marks
 from jattr.decision.calibration import Calibration
 from jattr.decision.verdict import DecisionConfig
 from jattr.errors import ImageError, InputError
@@ -31,6 +33,7 @@ from jattr.verification.verdicts import alternatives_of_result
 BLOCK = 32  # images searched together where a result does not state it: schema 1 of 0.1 and 0.2
 MAX_BLOCK = 1024
 MAX_POOL = 1 << 16  # prior samples that a stranger's settings may ask for
+MAX_LOOKS = 1000  # steps and numbers of a second look that a stranger's settings may ask for
 SAME = 1e-3  # relative: how far the same search may end on the same kind of machine
 COUNTS = ("run", "arrived", "failed")
 
@@ -64,6 +67,7 @@ class RepeatedSearch:
         self.data, self.generators, self.images = data, generators, images
         self.calibration, self.pilot_studies, self.progress = calibration, pilot_studies, progress
         self.config = config_of_result(data)
+        self.second_look = second_look_of_result(data)
         decision = data["settings"]["decision"]
         alpha = decision.get("alpha", DecisionConfig.alpha)
         self.policy = DecisionConfig(alpha=alpha, thresholds=self.config.distance is None)
@@ -118,6 +122,7 @@ class RepeatedSearch:
             calibration=self.calibration,
             pilot_studies=self.pilot_studies,
             progress=self.progress,
+            second_look=self.second_look,
         )
         self._keep(usable, attribution)
 
@@ -154,6 +159,35 @@ def config_of_result(data: Mapping[str, Json]) -> InvertConfig:
         raise InputError(
             f"settings.inversion in result.json is not this version's: {error}"
         ) from error
+
+
+def second_look_of_result(data: Mapping[str, Json]) -> SecondLook | None:
+    """Return the second look of a result's run; None: there was none.
+
+    Raises:
+      InputError: it is none that this version takes, or a stranger's that would not end.
+    """
+    stated = data["settings"].get("second_look")
+    if stated is None:
+        return None
+    try:
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stated.items()
+        }
+        given["marks"] = Marks(**stated["marks"])
+        looks = SecondLook(**given)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"settings.second_look in result.json is not this version's: {error}"
+        ) from error
+    counts = (*looks.gradient_steps, *looks.dense_steps, *looks.survivors, looks.full_searches)
+    if max(*counts, len(looks.alterations)) > MAX_LOOKS:
+        raise InputError(
+            f"settings.second_look in result.json has a number above {MAX_LOOKS}, which is not"
+            " repeated"
+        )
+    return looks
 
 
 def compare_search(
@@ -203,6 +237,8 @@ def _words_differ(row: Mapping[str, Json], own: JsonObject) -> list[str]:
     lines = []
     if row["reason"] != own["reason"]:
         lines.append(f"the reason is {own['reason']!r}, result.json states another")
+    if row.get("tried", []) != own["tried"]:
+        lines.append("what was tried is not what a search with the same seed tries")
     if "notes" in row and row["notes"] != own["notes"]:
         notes = "; ".join(own["notes"]) or "none"
         lines.append(f"the notes are: {notes}; result.json states others")

@@ -26,9 +26,11 @@ from jattr.attribution.other_settings import NAMED, named_flags, with_other_sett
 from jattr.attribution.racing import CUT_SHORT
 from jattr.attribution.result import Near
 from jattr.attribution.result_json import finite, judgement_record, proven_first
+from jattr.attribution.second_look import choice_bits
 from jattr.decision.calibration import Calibration
 from jattr.decision.certificate import Certificate
 from jattr.decision.judgement import Judgement, judge
+from jattr.decision.looked import Looked, after_second_look
 from jattr.decision.verdict import (
     NO_CAVEAT,
     Caveat,
@@ -208,6 +210,8 @@ def verify_verdict(
             verdicts.append(
                 decide(evidence, rules.config, caveat, judgement=judgement, uncalibrated=words)
             )
+    looked = looked_of_row(data, row, at_hand, report)
+    verdicts = [after_second_look(verdict, looked) for verdict in verdicts]
     stated = row["verdict"], row["candidates"], row["reason"]
     decided = next(
         (v for v in verdicts if (v.kind, proven_first(v, proofs), v.reason) == stated), verdicts[0]
@@ -234,6 +238,28 @@ def verify_verdict(
         report.kind = HOLDS
     else:
         report.need(SEARCH)
+
+
+def looked_of_row(
+    data: Mapping[str, Json],
+    row: Mapping[str, Json],
+    at_hand: ImageAtHand,
+    report: RowReport,
+) -> Looked | None:
+    """Return what a row states of a second look, the bits of its choice counted anew."""
+    stated = row.get("second_look")
+    if stated is None:
+        return None
+    looked = Looked(**(stated | {"alterations": tuple(stated["alterations"])}))
+    if not looked.chosen:
+        return looked
+    if looked.chosen != row.get("alteration"):
+        report.differs(["a second look states another alteration than the image's"])
+    if at_hand.chain is None:
+        return looked
+    shape = tuple(data["candidates"][0]["image_shape"])
+    bits = choice_bits(at_hand.chain, len(looked.alterations), shape)
+    return dataclasses.replace(looked, bits=bits)
 
 
 def _margin_differs(row: Mapping[str, Json], margin: float | None) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from jattr.alterations.chain import Chain
@@ -24,11 +25,14 @@ from jattr.attribution.caveats import OwnLevels, caveat_of
 from jattr.attribution.certify import certify, certify_image
 from jattr.attribution.other_settings import OtherSettings, view_flags
 from jattr.attribution.pilot import PilotStudy
+from jattr.attribution.result import Attribution as JattrAttribution
+from jattr.attribution.second_look import SecondLook, look_again
+from jattr.decision.verdict import DecisionConfig
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage, fit, to_float
 from jattr.images.reading import decode
-from jattr.inversion.config import InvertConfig
+from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
@@ -118,6 +122,9 @@ def _invert(
         caveats=caveats,
         other_settings=OtherSettings(beside_named=True),
     )
+    if alteration == AUTO:
+        attribution = _look_again(data, image, gen, attribution, config, pilot_studies)
+        chain = attribution.alterations[0]
     verdict, evidence = attribution.verdicts[0], attribution.evidence[0][0]
     residual, label = attribution.residual[0, 0], int(attribution.labels[0, 0])
     fit, certificate = FITS.get(verdict.kind, "undecided"), verdict.certificate is not None
@@ -139,6 +146,45 @@ def _invert(
         restarts=evidence.restarts,
         miss_bound=None if evidence.miss_bound is None else f"{evidence.miss_bound:.3g}",
         reason=" ".join(reason.split())[:MAX_REASON],
+    )
+
+
+def _look_again(
+    data: bytes,
+    image: LoadedImage,
+    gen: Generator,
+    attribution: JattrAttribution,
+    config: InvertConfig | None,
+    pilot_studies: PilotStudyStore | None,
+) -> JattrAttribution:
+    """Return the attribution after usual alterations were tried of an image that does not fit.
+
+    So a model's own image that was saved or edited in such a way supports no denial.
+    """
+    search = as_search(config)
+
+    def explain(_: int, alteration: str, makers: Sequence[Generator]) -> JattrAttribution:
+        del makers
+        images = _observed(data, image, gen, alteration)
+        chain = images.chain if isinstance(images, AlteredImages) else None
+        return attribute_observed(
+            images,
+            [gen],
+            search=config,
+            pilot_studies=pilot_studies,
+            caveats=[caveat_of(image, chain, [gen.image_shape])],
+            other_settings=None,
+        )
+
+    return look_again(
+        [image],
+        attribution,
+        [gen],
+        explain,
+        settings=SecondLook(),
+        search=search,
+        policy=DecisionConfig(thresholds=search.distance is None),
+        key=jax.random.key(search.seed),
     )
 
 
