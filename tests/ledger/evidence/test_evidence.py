@@ -43,6 +43,14 @@ from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 
 
 def edited() -> bytes:
+    """An image with small changes all over, which no second look explains."""
+    pixels = decode(file_of(0)).pixels.astype(np.int64)
+    changes = np.random.default_rng(0).integers(-6, 7, pixels.shape)
+    return encode_png(np.clip(pixels + changes, 0, 255).astype(np.uint8))
+
+
+def marked() -> bytes:
+    """An image with a small part of another one pasted on: a second look explains the rest."""
     pixels = decode(file_of(0)).pixels.copy()
     pixels[2:4, 2:4] = decode(file_of(1)).pixels[2:4, 2:4]
     return encode_png(pixels)
@@ -60,6 +68,7 @@ def stored_turned(place: int) -> bytes:
         (file_of(2), CONSISTENT, 2),
         (encode_png(decode(file_of(2)).pixels), CONSISTENT, 2),  # saved again, without loss
         (edited(), EDITED, 0),
+        (marked(), CONSISTENT, 0),
         (file_of(UNLOGGED), NOT_SUPPORTED, None),
         (stored_turned(2), CONSISTENT, 2),
         (stored_turned(UNLOGGED), NOT_SUPPORTED, None),
@@ -70,6 +79,7 @@ def stored_turned(place: int) -> bytes:
         "logged",
         "logged, saved again",
         "edited logged",
+        "marked logged",
         "unlogged",
         "logged, stored turned",
         "unlogged, stored turned",
