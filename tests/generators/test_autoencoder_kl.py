@@ -129,6 +129,7 @@ def test_latents_are_those_of_the_reference(golden):
         )
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_architectures_are_those_of_pytorch(case):
@@ -160,6 +161,7 @@ def test_other_architectures_are_those_of_pytorch(case):
     )
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_variance_is_clamped_as_by_diffusers():
     tensors = random_tensors(SMALL)
@@ -170,6 +172,7 @@ def test_the_variance_is_clamped_as_by_diffusers():
     assert (logvar == jnp.array([20.0, -30.0])).all()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_gradient_is_that_of_finite_differences():
     with jax.enable_x64(True):
@@ -187,6 +190,7 @@ def test_the_gradient_is_that_of_finite_differences():
             assert abs(found - expected) <= 1e-7 * np.abs(gradient).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_decoding_can_be_mapped_and_differentiated_in_both_modes():
     decode, _, state = network(SMALL, random_tensors(SMALL))

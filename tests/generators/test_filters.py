@@ -52,6 +52,7 @@ def assert_near(found, expected):
     assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
@@ -61,6 +62,7 @@ def test_values_are_those_of_the_definition(axis, shape):
     assert_near(jax.jit(fn)(x, taps), expected)
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
@@ -81,6 +83,7 @@ def test_the_transpose_is_that_of_the_linear_map(axis, shape):
     assert_near(to_taps, expected)
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_tangents_and_lanes(shape):

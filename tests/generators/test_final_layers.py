@@ -64,7 +64,9 @@ TINY = ("tiny", "conditional", "dense")
     "name",
     [name if name in TINY else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
 )
-def test_both_parts_make_the_images(name):
+def test_both_parts_make_the_images(name, request):
+    if name not in TINY:
+        request.getfixturevalue("few_optimisations")
     gen = CASES[name]()
     final = gen.final(gen)
     z = gen.sample_latent(jax.random.key(0), 3)

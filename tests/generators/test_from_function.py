@@ -92,6 +92,7 @@ def test_own_images_of_a_framework_are_found(make):
     np.testing.assert_allclose(found.z[range(2), best], latents, atol=0.05)
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_an_exported_program_is_differentiated_and_mapped_as_the_function():
     z = of().sample_latent(jax.random.key(1), 4)

@@ -44,6 +44,7 @@ def test_images_do_not_depend_on_their_batch(tiny):
     assert np.abs(tiny.generate(z) - alone).max() <= 1e-6
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes(tiny):
     z = tiny.sample_latent(jax.random.key(1), 3)

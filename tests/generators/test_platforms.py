@@ -64,7 +64,9 @@ def near(a, b):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_images_and_gradients_in_the_forms_of_other_platforms_are_those_of_cpu(name):
+def test_images_and_gradients_in_the_forms_of_other_platforms_are_those_of_cpu(name, request):
+    if name != "layered":
+        request.getfixturevalue("few_optimisations")
     gen = generator(name)
 
     def value_and_gradient(platform, z):

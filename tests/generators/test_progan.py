@@ -61,6 +61,7 @@ def test_images_are_those_of_the_reference_program(reference, folder):
     assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2.3e-5
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"tanh": True, "scaled_bias": True, "first_bias_maps": True}]
@@ -82,6 +83,7 @@ def test_gradient_is_that_of_central_differences(changes):
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     apply, state = apply_of(SMALL, random_tensors(SMALL))
@@ -103,6 +105,7 @@ def test_the_length_of_z_changes_nothing():
     assert np.abs(apply(state, z) - apply(state, 3 * z)).max() <= 1e-5
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1), (4, 4, 5), (3, 5, 7)])
 def test_an_upscale_is_every_pixel_repeated_then_a_convolution(shape):

@@ -45,6 +45,7 @@ def z(gen):
     return gen.sample_latent(jax.random.key(0), 3)
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_spaces(gen):
     assert gen.spaces == ("z", "w", "w+")
@@ -56,6 +57,7 @@ def test_spaces(gen):
     assert gen.view("w").view("z").generate(jnp.zeros((1, 4))).shape == (1, 8, 8, 3)
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_samples_of_w_are_what_z_becomes(gen):
     key = jax.random.key(2)
@@ -68,6 +70,7 @@ def test_samples_of_w_are_what_z_becomes(gen):
     )
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_psi_pulls_styles_to_their_mean(gen, z):
     mean = gen.generate(gen.state["net"]["w_avg"][...][None], space="w")
@@ -83,6 +86,7 @@ def test_cutoff_leaves_the_other_styles(gen, z):
     assert np.abs(gen.view(psi=0.2, cutoff=2).generate(z) - gen.generate(z, psi=0.2)).max() > 1e-3
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_noise(gen, z):
     none, const = gen.generate(z, noise="none"), gen.generate(z)
@@ -97,6 +101,7 @@ def test_noise(gen, z):
     assert np.abs(drawn - gen.generate(z, noise=jax.random.key(8))).max() > 1e-3
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_noise_as_part_of_the_latent(gen, z):
     view = gen.view(noise="search")

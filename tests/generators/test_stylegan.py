@@ -116,6 +116,7 @@ def test_float32_is_near_float64_where_a_channel_hardly_varies():
     assert np.abs(single - double).max() <= 2e-6 * np.abs(double).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_gradient_is_that_of_central_differences(num_classes):
@@ -136,6 +137,7 @@ def test_gradient_is_that_of_central_differences(num_classes):
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     net = Compiled(SMALL, random_tensors(SMALL))
@@ -152,6 +154,7 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     assert np.abs(forward - backward).max() <= 1e-5 * np.abs(forward).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_noise_may_be_one_map_for_all_or_one_for_each():
     net = Compiled(SMALL, random_tensors(SMALL))
@@ -167,6 +170,7 @@ def test_noise_may_be_one_map_for_all_or_one_for_each():
         assert np.abs(own[1] - common[1]).max() > 0.01
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_every_style_counts_once():
     net = Compiled(SMALL, random_tensors(SMALL))

@@ -32,14 +32,21 @@ def spec(tiny_folders):
     )
 
 
-@pytest.fixture
-def local_ray(monkeypatch):
+# before the cluster of the others: a process has one
+def test_a_cluster_that_is_not_there(spec, tmp_path):
+    with pytest.raises(InputError, match="cannot reach a Ray cluster"):
+        run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor("127.0.0.1:1"))
+
+
+@pytest.fixture(scope="module")
+def local_ray():
     paths = [str(path) for path in (os.getcwd(), os.path.join(os.getcwd(), "tests"))]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
     options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "error"}
-    ray.init(address="local", num_cpus=2, **options)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+        ray.init(address="local", num_cpus=2, **options)
+        yield
+        ray.shutdown()
 
 
 @pytest.mark.filterwarnings("default")
@@ -74,11 +81,6 @@ def test_a_killed_worker_costs_nothing_but_time(spec, local_ray, tmp_path):
             assert here.table(name) == there.table(name)
         for cell in range(16):
             assert here.array(cell, "z").tobytes() == there.array(cell, "z").tobytes()
-
-
-def test_a_cluster_that_is_not_there(spec, tmp_path):
-    with pytest.raises(InputError, match="cannot reach a Ray cluster"):
-        run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor("127.0.0.1:1"))
 
 
 @pytest.mark.filterwarnings("default")
