@@ -189,7 +189,7 @@ def run_nobody(args: argparse.Namespace, gens: Sequence[Generator]) -> list[dict
         folder = reference_folder(parser, args.reference) / "images" / "real_faces_64"
         paths = sorted(folder.glob("*.jpg"))[: args.photographs]
         small = [
-            Image.fromarray(read_image(str(path)).pixels).resize((32, 32), Image.Resampling.LANCZOS)
+            Image.fromarray(read_image(str(path))).resize((32, 32), Image.Resampling.LANCZOS)
             for path in paths
         ]
         sources["photographs"] = np.stack([np.asarray(image) for image in small])

@@ -16,7 +16,7 @@ more bytes than the choice among them is worth in bits. What comes near without 
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,6 +97,7 @@ class SecondLook:
     # of the differences of neighbours, what they are modulo 256 in an image that looks wrapped
     wrapped: float = 0.8
     marks: Marks = field(default_factory=Marks)
+    max_numbers: int = 1 << 26  # of all images at once, undone in every way for every candidate
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -170,7 +171,9 @@ def look_again(
     usable = {i: array for i, array in pixels.items() if array is not None}
     if not usable:
         return attribution
-    near = screen(usable, candidates, settings, search, key)
+    near: dict[int, list[Near]] = {}
+    for part in _parts(usable, len(candidates), settings):
+        near |= screen(part, candidates, settings, search, key)
     explanations = [Explanation(attribution, i) for i in range(len(attribution.verdicts))]
     looked: list[Looked | None] = [None] * len(explanations)
     tried = list(attribution.tried)
@@ -181,6 +184,17 @@ def look_again(
     merged = merge(explanations)
     verdicts = tuple(map(after_second_look, merged.verdicts, looked))
     return dataclasses.replace(merged, verdicts=verdicts, tried=tuple(tried), looked=tuple(looked))
+
+
+def _parts(
+    images: dict[int, np.ndarray], candidates: int, settings: SecondLook
+) -> Iterator[dict[int, np.ndarray]]:
+    """Yield as many images at once as memory allows, at least one."""
+    each = next(iter(images.values())).size * (len(settings.alterations) + 1) * candidates
+    count = max(1, settings.max_numbers // each)
+    indices = list(images)
+    for at in range(0, len(indices), count):
+        yield {i: images[i] for i in indices[at : at + count]}
 
 
 def _fitted(image: LoadedImage, shape: tuple[int, int, int]) -> np.ndarray | None:
