@@ -181,13 +181,15 @@ def test_what_is_too_large_to_be_tried_is_undecided(gen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", ["none", "random"])
-def test_evidence_denies_no_unlogged_image_under_any_setting(gen, noise):
-    view = gen.view(noise=jax.random.key(9) if noise == "random" else noise)
+def test_evidence_denies_no_unlogged_image_under_any_setting(gen):
     z = np.asarray(gen.sample_latent(jax.random.key(4), 1))
-    data = encode_png(view.make_bytes(z)[0])
-    for named in (gen, gen.view(noise="const")):
-        said = invert_image(data, named, config=InvertConfig(restarts=8, pool=128))
+    config = InvertConfig(restarts=8, pool=128)
+    # settings that the log's owner names hide no others
+    for made, searched in (
+        (gen.view(noise="none"), gen.view(noise="const")),
+        (gen.view(noise=jax.random.key(9)), gen),
+    ):
+        said = invert_image(encode_png(made.make_bytes(z)[0]), searched, config=config)
         assert said.fit == "undecided", said.reason
         assert "--space w" in said.reason
 
