@@ -86,7 +86,7 @@ class SecondLook:
     gradient_steps: tuple[int, ...] = (0, 20, 20, 20)
     dense_steps: tuple[int, ...] = (0, 4, 4, 4)
     # pairs of an alteration and a candidate that go on after each round but the last, an image
-    survivors: tuple[int, ...] = (16, 6, 3)
+    survivors: tuple[int, ...] = (10, 4, 2)
     # mean square, [-1, 1] units: what the screening leaves at most of an image that is near, and
     # at most this share of what is left of it as it is
     near: float = within(8)
