@@ -307,7 +307,11 @@ def _search_widest(
     inverter = make_inverter(observation, search, key, scheduler=run.scheduler)
     run_rounds(inverter)
     studies = PilotStudies(search, run.key, run.store, run.settings.own_images)
-    return inverter, run.settings.far[number] * studies.of(inverter).miss
+    far = run.settings.far[number] * studies.of(inverter).miss
+    # One own image whose search got stuck makes the measure large. After the last steps what is
+    # far by the thresholds of the decision is so here, too.
+    last = number == len(run.settings.steps) - 1
+    return inverter, min(far, run.policy.none_above) if last else far
 
 
 @dataclass(frozen=True, eq=False)
