@@ -1,18 +1,28 @@
 """Certificates of latents: the arrays of an observation, put to the tests of `jattr.decision`."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from jattr.decision.certificate import (
     ALPHA,
+    BYTE_STEP,
     Certificate,
     certify_censored,
     certify_rounding,
     strongest,
 )
+from jattr.decision.description_length import (
+    ROUNDING_VARIANCE,
+    DescriptionLength,
+    general_bits,
+    latent_bits,
+)
 from jattr.generators.base import Generator
+from jattr.images.writing import lossless_bits
 from jattr.inversion.observation.base import CensoredData, Observation, RoundingData
+from jattr.inversion.problem import prior_of
 
 # The test of each kind of data.
 TESTS: dict[type, Callable[..., Certificate]] = {
@@ -42,7 +52,8 @@ def certify(
     """
     rules = observation.rounding_rules(rounding)
     data = [observation.certificate_data(image, z, label, rule) for rule in rules]
-    return strongest([TESTS[type(one)](**one._asdict(), alpha=alpha) for one in data])
+    bits = _description(observation, image, z, data[0], observation.noise)
+    return strongest([TESTS[type(one)](**one._asdict(), bits=bits, alpha=alpha) for one in data])
 
 
 def certify_image(
@@ -57,3 +68,50 @@ def certify_image(
     """Return the test of whether `gen` made an unaltered image uint8 [H, W, C] at latent z."""
     observation = Observation(gen, np.asarray(pixels)[None])
     return certify(observation, 0, z, label, rounding=rounding, alpha=alpha)
+
+
+def describe_image(
+    observation: Observation, image: int, z: np.ndarray, label: int, residual: float
+) -> DescriptionLength:
+    """Return the bits of an image up to the residual that a latent leaves.
+
+    Args:
+      observation: the images and the candidate.
+      image: which of them.
+      z: [*latent_shape] or [d].
+      label: its class; -1 if unconditional.
+      residual: mean squared, [-1, 1] units.
+    """
+    rule = observation.rounding_rules(None)[0]
+    data = observation.certificate_data(image, z, label, rule)
+    return _description(observation, image, z, data, max(residual, observation.noise))
+
+
+def _description(
+    observation: Observation,
+    image: int,
+    z: np.ndarray,
+    data: RoundingData | CensoredData,
+    residual: float,
+) -> DescriptionLength:
+    """Return the bits of an image up to a mean squared residual."""
+    pixels = observation.pixels[image]
+    variance = max(residual / BYTE_STEP**2, ROUNDING_VARIANCE)
+    prior = prior_of(observation.maker)
+    scale = np.broadcast_to(np.asarray(prior.scale, np.float64), observation.maker.latent_shape)
+    u = (np.asarray(z, np.float64).ravel() - np.asarray(prior.mean).ravel()) / scale.ravel()
+    jacobian = data.jacobian.astype(np.float64) * scale.ravel()
+    if isinstance(data, RoundingData):
+        told = ((pixels > 0) & (pixels < 255)).ravel()
+        jacobian = jacobian[told] / (BYTE_STEP * np.sqrt(variance))
+    else:  # whose unit is a rounding step that leaves over as much as the alteration does
+        jacobian = jacobian * np.sqrt(12.0 * observation.noise / max(residual, observation.noise))
+    return DescriptionLength(
+        latent_bits(u, jacobian), _general_bits(pixels.tobytes(), pixels.shape, variance)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _general_bits(data: bytes, shape: tuple[int, int, int], variance: float) -> float:
+    pixels = np.frombuffer(data, np.uint8).reshape(shape)
+    return general_bits(pixels, lossless_bits(pixels), variance)

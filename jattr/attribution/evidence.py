@@ -1,17 +1,25 @@
 """From searches to evidence: the best latent of each image, its residual and its certificate."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from jattr.attribution.certify import certify
+from jattr.attribution.certify import certify, describe_image
 from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.decision.certificate import Certificate
-from jattr.decision.verdict import DecisionConfig, Evidence, needs_usual_misses
+from jattr.decision.verdict import (
+    DecisionConfig,
+    Evidence,
+    leads_by_thresholds,
+    needs_usual_misses,
+)
 from jattr.generators.base import Generator
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.scheduler import Status
+
+MOST_LATENTS = 8192  # numbers of a latent whose whole Jacobian is taken for its bits
 
 
 class Best(NamedTuple):
@@ -89,6 +97,10 @@ def evidence_of(
         )
 
     evidence = [row(i, {}) for i in range(inverters[0].results.count)]
+    # A lead counts if the leader does not come as near to images that it did not make.
+    for i, es in enumerate(evidence):
+        if leads_by_thresholds(es, policy):
+            evidence[i] = _with_bits(es, inverters, i)
     # Only an image that is far from every candidate asks how far a miss of each would be.
     far = [i for i, es in enumerate(evidence) if needs_usual_misses(es, policy)]
     if far:
@@ -96,6 +108,26 @@ def evidence_of(
         for i in far:
             evidence[i] = row(i, studies)
     return evidence
+
+
+def _with_bits(
+    evidence: Sequence[Evidence], inverters: Sequence[Inverter], image: int
+) -> tuple[Evidence, ...]:
+    """Return the evidence of an image with the bits of the candidate that is closest."""
+    closest = min((e for e in evidence if e.residual is not None), key=lambda e: e.residual or 0.0)
+    return tuple(
+        replace(e, bits=bits_of(inverter, image, e.residual or 0.0)) if e == closest else e
+        for e, inverter in zip(evidence, inverters, strict=True)
+    )
+
+
+def bits_of(inverter: Inverter, image: int, residual: float) -> float | None:
+    """Return the bits of evidence of an image's best latent; None: it has too many numbers."""
+    if inverter.size > MOST_LATENTS:
+        return None
+    index = inverter.results.best(image)
+    z, label = inverter.results.z[index], int(inverter.results.label[index])
+    return describe_image(inverter.observation, image, z, label, residual).evidence
 
 
 def _pilot_studies(

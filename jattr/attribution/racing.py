@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import jax
 
+from jattr.attribution.evidence import bits_of
 from jattr.attribution.pilot import PilotStudies, candidate_key, noise_digest
 from jattr.decision.certificate import MIN_EXCESS
+from jattr.decision.description_length import MIN_BITS
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.multistart import Inverter, OnRound, excess, report_round, rounds
@@ -92,6 +94,39 @@ def make_inverters(
     return of_candidates
 
 
+class Wins:
+    """Which images some candidate has brought to the floor, where that can be proof."""
+
+    def __init__(self, inverters: Sequence[Inverter], racing: Racing):
+        """Prepare; nothing is won yet.
+
+        Args:
+          inverters: of all candidates.
+          racing: of the race.
+        """
+        self.inverters, self.racing = inverters, racing
+        # (candidate, image) -> whether the first arrival has bits of evidence enough
+        self._proves: dict[tuple[int, int], bool] = {}
+
+    def won(self, image: int) -> bool:
+        """Return whether some candidate's arrival at an image can be proof."""
+        return any(
+            inverter.results.arrived(image)
+            and excess(inverter, image) >= self.racing.min_excess
+            and self._is_proof(candidate, image)
+            for candidate, inverter in enumerate(self.inverters)
+        )
+
+    def _is_proof(self, candidate: int, image: int) -> bool:
+        """Return whether the candidate does not reproduce as well what it did not make."""
+        index = candidate, image
+        if index not in self._proves:
+            inverter = self.inverters[candidate]
+            bits = bits_of(inverter, image, inverter.observation.noise)
+            self._proves[index] = bits is not None and bits >= MIN_BITS
+        return self._proves[index]
+
+
 def race(
     inverters: Sequence[Inverter],
     search: MultiStart,
@@ -116,34 +151,29 @@ def race(
     inverters = sorted(inverters, key=lambda inverter: inverter.cost)
     count = inverters[0].results.count
     total, done = count * len(inverters), 0
-    cut_short = [False] * count
+    cut_short, wins = [False] * count, Wins(inverters, racing)
     with compiled_ahead(inverters, racing.compile_threads) as wait_for:
         for restarts in rounds(max(inverter.results.restarts for inverter in inverters)):
             # 1. One round of every candidate, of the images that it still needs to search.
             for inverter in inverters:
                 if not restarts.start:
                     wait_for(inverter)
-                _round(inverter, inverters, restarts, search, policy, pilot_studies, racing)
+                _round(inverter, wins, restarts, search, policy, pilot_studies)
                 if progress and not restarts.start:
                     done += count
                     progress(done, total)
             # 2. Polish what came near, so that the next round knows what has arrived.
-            _polish(inverters, search, racing)
+            _polish(wins, search)
             # 3. Up to the fair trial every candidate's best residual counts as its score.
             if restarts.start < racing.fair:
                 for inverter in inverters:
                     inverter.fair[:] = [inverter.best_loss(i) for i in range(count)]
-                cut_short = [
-                    search.stopping.early and _is_cut_short(inverters, i, racing)
-                    for i in range(count)
-                ]
+                cut_short = [search.stopping.early and _is_cut_short(wins, i) for i in range(count)]
             if on_round is not None:
                 for inverter in inverters:
                     on_round(report_round(inverter, restarts))
     for inverter in inverters:
-        inverter.finish(
-            [i for i in range(count) if search.stopping.early and _is_won(inverters, i, racing)]
-        )
+        inverter.finish([i for i in range(count) if search.stopping.early and wins.won(i)])
     return cut_short
 
 
@@ -176,18 +206,17 @@ def _prepare(inverter: Inverter) -> None:
 
 def _round(
     inverter: Inverter,
-    inverters: Sequence[Inverter],
+    wins: Wins,
     restarts: range,
     search: MultiStart,
     policy: DecisionConfig,
     pilot_studies: PilotStudies,
-    racing: Racing,
 ) -> None:
     """Run one round of one candidate, of the images that need it."""
-    fair = restarts.start >= racing.fair
+    fair = restarts.start >= wins.racing.fair
     needed, won = [], []
     for i in range(inverter.results.count):
-        if not search.stopping.early or needs_search(inverter, inverters, i, racing, fair=fair):
+        if not search.stopping.early or needs_search(inverter, wins, i, fair=fair):
             needed.append(i)
         elif not restarts.start:
             won.append(i)
@@ -197,7 +226,7 @@ def _round(
         far = [
             i
             for i in needed
-            if _lead(inverters, i) > inverter.observation.traits.leader
+            if _lead(wins.inverters, i) > inverter.observation.traits.leader
             and inverter.best_loss(i) > search.stopping.far
         ]
     inverter.round([i for i in needed if i not in far], restarts, won)
@@ -206,11 +235,12 @@ def _round(
         inverter.round(far, range(restarts.start, min(restarts.stop, enough or restarts.stop)))
 
 
-def _polish(inverters: Sequence[Inverter], search: MultiStart, racing: Racing) -> None:
+def _polish(wins: Wins, search: MultiStart) -> None:
     """Polish what a round has brought near: the leader's first, the others' if that is too little.
 
     Each image has its own leader.
     """
+    inverters = wins.inverters
     if not search.stopping.early:
         for inverter in inverters:
             inverter.polish(range(inverter.results.count))
@@ -220,48 +250,30 @@ def _polish(inverters: Sequence[Inverter], search: MultiStart, racing: Racing) -
     for of_leader in (True, False):
         for inverter in inverters:
             own = [i for i in images if (leaders[i] is inverter) == of_leader]
-            inverter.polish(
-                [i for i in own if needs_search(inverter, inverters, i, racing, fair=False)]
-            )
+            inverter.polish([i for i in own if needs_search(inverter, wins, i, fair=False)])
 
 
-def needs_search(
-    inverter: Inverter,
-    inverters: Sequence[Inverter],
-    image: int,
-    racing: Racing,
-    *,
-    fair: bool,
-) -> bool:
+def needs_search(inverter: Inverter, wins: Wins, image: int, *, fair: bool) -> bool:
     """Return whether an image is to be searched on by this candidate.
 
     Args:
       inverter: the candidate.
-      inverters: all of them.
+      wins: of all candidates.
       image: its index.
-      racing: of the race.
       fair: whether every candidate has had its fair trial.
     """
-    if inverter.results.arrived(image) or _is_won(inverters, image, racing):
+    if inverter.results.arrived(image) or wins.won(image):
         return False
     if not fair:
         return True
-    lead, traits = _lead(inverters, image), inverter.observation.traits
+    lead, traits = _lead(wins.inverters, image), inverter.observation.traits
     return lead > traits.leader or inverter.best_loss(image) < traits.lead_ratio * lead
 
 
-def _is_won(inverters: Sequence[Inverter], image: int, racing: Racing) -> bool:
-    """Return whether some candidate has brought an image to the floor, where that can be proof."""
-    return any(
-        inverter.results.arrived(image) and excess(inverter, image) >= racing.min_excess
-        for inverter in inverters
-    )
-
-
-def _is_cut_short(inverters: Sequence[Inverter], image: int, racing: Racing) -> bool:
+def _is_cut_short(wins: Wins, image: int) -> bool:
     """Return whether a candidate's search was ended by another's arrival, and not by its own."""
-    return _is_won(inverters, image, racing) and not all(
-        inverter.results.arrived(image) for inverter in inverters
+    return wins.won(image) and not all(
+        inverter.results.arrived(image) for inverter in wins.inverters
     )
 
 

@@ -26,9 +26,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaincc
 
+from jattr.decision.description_length import ROUNDING_VARIANCE, DescriptionLength
+
 ALPHA = 1e-6  # an image that the generator made is denied its certificate this often
 BYTE_STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
-ROUNDING_VARIANCE = 1.0 / 12.0  # of an error that is uniform within half a step, in steps squared
 MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
 ONE_LEVEL = 1.5  # rounding steps: what moves a byte by one level at most
 MIN_SPARE = 8  # bytes beyond those that the latent's neighbourhood tells apart: 2^64 images to one
@@ -39,7 +40,8 @@ BYTE_OFFSETS = {"round": 0.5, "truncate": 0.0}  # added before floor; see `jattr
 class Certificate:
     """The test of one image, one generator, one latent; the field `holds` is the outcome."""
 
-    holds: bool  # p_value >= alpha, enough bytes beyond the unknowns, no byte alone too far off
+    # `fits`, enough bytes beyond the unknowns, and bits of evidence
+    holds: bool
     bit_exact: bool  # every byte identical after rounding, on the device that computed it
     rounding: str  # the rule under which it holds: "round" or "truncate"
     identical_bytes: float  # share of all bytes
@@ -55,6 +57,11 @@ class Certificate:
     alteration: str = ""
     # mean of the statistic under the hypothesis: `excess`, or that of an altered image
     expected: float = 0.0
+    fits: bool = False  # p_value >= alpha, and no byte alone too far off
+    latent_bits: float = 0.0  # that describe the image by the latent
+    general_bits: float = 0.0  # by models of images that know nothing of the generator
+    # how many bits less than `SHARE` of the latter: what the certificate is worth
+    evidence_bits: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
         """Return the certificate as JSON values."""
@@ -67,6 +74,7 @@ def certify_rounding(
     deviations: np.ndarray,
     jacobian: np.ndarray,
     *,
+    bits: DescriptionLength,
     rounding: str,
     alpha: float = ALPHA,
     maker_rounding: str | None = None,
@@ -80,6 +88,7 @@ def certify_rounding(
       deviations: float32 [N], of the reproduction from the middle of each byte's interval; 0 where
         a clipped byte's interval reaches beyond it.
       jacobian: float32 [N, d], of the deviations in the latent.
+      bits: of the image, by the latent and in general.
       rounding: the rule to test.
       alpha: significance level.
       maker_rounding: the rule to state, where an alteration has moved bytes; None: `rounding`.
@@ -110,8 +119,9 @@ def certify_rounding(
     p_value = min(1.0, 2.0 * min(_tail(rest, n - rank, n), _tail(whole, n, n))) if finite else 0.0
     far = jacobian[clipped].astype(np.float64) / BYTE_STEP
     no_outlier = finite and _within_rounding(directions, columns, within, far, outside, alpha)
+    fits = p_value >= alpha and no_outlier
     return Certificate(
-        holds=p_value >= alpha and no_outlier and _suffices(n, columns.shape[1], directions),
+        holds=fits and _suffices(n, columns.shape[1], directions) and bits.suffices,
         bit_exact=bool(identical.all()),
         rounding=maker_rounding or rounding,
         identical_bytes=float(identical.mean()),
@@ -124,6 +134,8 @@ def certify_rounding(
         alpha=alpha,
         alteration=alteration,
         expected=float(n - rank),
+        fits=fits,
+        **_stated(bits),
     )
 
 
@@ -133,6 +145,7 @@ def certify_censored(
     half: np.ndarray,
     jacobian: np.ndarray,
     *,
+    bits: DescriptionLength,
     statistic: float,
     expected: float,
     p_value: float,
@@ -151,6 +164,7 @@ def certify_censored(
       half: float64 [N], half the interval's width.
       jacobian: float64 [N, d], of the prediction, in units of a rounding step that would leave over
         as much as the alteration does: divided by sqrt(12 residual variance).
+      bits: of the image, by the latent and in general.
       statistic: the sum of -log P of what is observed.
       expected: its mean if the prediction is right.
       p_value: chance of so large a statistic.
@@ -165,8 +179,9 @@ def certify_censored(
     directions = _directions(jacobian, finite)
     rank, p_value = len(directions.values), p_value if finite else 0.0
     suffices = _suffices(num_informative, jacobian.shape[1], directions)
+    fits = finite and p_value >= alpha and consistent
     return Certificate(
-        holds=finite and p_value >= alpha and suffices and consistent,
+        holds=fits and suffices and bits.suffices,
         bit_exact=identical == 1.0,
         rounding=rounding,
         identical_bytes=identical,
@@ -179,7 +194,17 @@ def certify_censored(
         alpha=alpha,
         alteration=alteration,
         expected=_finite(expected),
+        fits=fits,
+        **_stated(bits),
     )
+
+
+def _stated(bits: DescriptionLength) -> dict[str, float]:
+    return {
+        "latent_bits": _finite(bits.latent),
+        "general_bits": _finite(bits.general),
+        "evidence_bits": _finite(bits.evidence) if bits.evidence > -math.inf else -1e30,
+    }
 
 
 def strongest(certificates: Sequence[Certificate]) -> Certificate:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jattr.decision.certificate import BYTE_STEP, MIN_EXCESS, Certificate
+from jattr.decision.description_length import MIN_BITS
 from jattr.decision.judgement import Judgement
 
 ROUNDING_FLOOR = BYTE_STEP**2 / 12.0  # mean square that rounding to bytes leaves: 5.1e-6
@@ -19,6 +20,11 @@ SMALL = (
     "{} was compared in only {} numbers beyond those of its latent, which prove nothing; a"
     " larger image would"
 )
+EXPRESSIVE = (
+    "{} reproduces the image {}, and would reproduce images that it did not make: {:.0f} bits of"
+    " evidence, {:.0f} are needed"
+)
+UNKNOWN_BITS = "{} comes near, but what else it can reproduce is not known"
 ALL_FAILED = "every restart of every candidate failed; this says nothing about the image"
 FAILED_REASON = "a candidate failed in every restart; try more of them"
 NONE_REASON = "every candidate ends far above its usual misses on its own images"
@@ -93,6 +99,8 @@ class Evidence:
     miss_bound: float | None = None
     # numbers observed of the image beyond those of the latent; None: not known
     spare: int | None = None
+    # of evidence in the latent, up to the residual; None: not near enough to be asked
+    bits: float | None = None
 
 
 Model = tuple[tuple[str, ...], Evidence]  # a model's names, and its better evidence
@@ -202,6 +210,23 @@ def needs_usual_misses(evidence: Sequence[Evidence], policy: DecisionConfig) -> 
     )
 
 
+def leads_by_thresholds(evidence: Sequence[Evidence], policy: DecisionConfig) -> bool:
+    """Return whether an image without a certificate is named if the closest one's bits suffice."""
+    _, ranked = _ranked(evidence)
+    return policy.thresholds and not _certified(ranked) and _leads(ranked, policy)
+
+
+def _leads(ranked: list[Model], policy: DecisionConfig) -> bool:
+    """Return whether the closest model is near, and the second one far behind.
+
+    Below the floor of rounding nothing is better.
+    """
+    if len(ranked) < 2:
+        return False
+    first, second = (model[1].residual or 0.0 for model in ranked[:2])
+    return first <= policy.winner and second >= policy.ratio * max(first, ROUNDING_FLOOR)
+
+
 def _ranked(evidence: Sequence[Evidence]) -> tuple[int, list[Model]]:
     """Return the number of models, and those that have a reproduction, the closest first."""
     models = _models(evidence)
@@ -222,7 +247,10 @@ def _by_certificate(ranked: list[Model], certified: list[Model]) -> Verdict:
     rest = [e for group, e in ranked if group not in [g for g, _ in certified]]
     margin = _ratio(rest[0], certified[0][1]) if rest else None
     cause = f"{certificate.alteration} explains" if certificate.alteration else "8-bit rounding"
-    reason = f"the reproduction differs from the image by no more than {cause}"
+    reason = (
+        f"the reproduction differs from the image by no more than {cause}, with"
+        f" {certificate.evidence_bits:.0f} bits of evidence"
+    )
     if len(certified) > 1:
         reason += f"; {len(certified)} models reproduce it, so the image cannot tell them apart"
     return Verdict("made-by", names, certificate, margin, reason)
@@ -251,15 +279,24 @@ def _by_thresholds(
     # A latent with as many numbers as the image has can fit anything.
     if winner.spare is not None and winner.spare < MIN_EXCESS:
         return "undecided", SMALL.format(names[0], winner.spare)
-    # "made-by": near, and the runner-up far behind. Below the floor of rounding nothing is better.
-    needed = policy.ratio * max(winner.residual, ROUNDING_FLOOR)
-    near = winner.residual <= policy.winner
-    if near and len(ranked) > 1 and (ranked[1][1].residual or 0.0) >= needed:
+    proof = winner.certificate
+    if proof is not None and proof.fits and proof.evidence_bits < MIN_BITS:
+        how = f"as near as {proof.alteration} explains" if proof.alteration else "but for rounding"
+        return "undecided", EXPRESSIVE.format(names[0], how, proof.evidence_bits, MIN_BITS)
+    # "made-by": near, and the runner-up far behind; and no sign of a candidate that can come near
+    # to anything.
+    if _leads(ranked, policy):
         if len(ranked) < count:
             return "undecided", FAILED_REASON
+        if winner.bits is None:
+            return "undecided", UNKNOWN_BITS.format(names[0])
+        if winner.bits < MIN_BITS:
+            how = f"up to a residual of {winner.residual:.1e}"
+            return "undecided", EXPRESSIVE.format(names[0], how, winner.bits, MIN_BITS)
         return "made-by", (
             f"residual {winner.residual:.1e} is at most {policy.winner:.3g} and the"
-            f" runner-up's {margin:.3g} times it; no certificate"
+            f" runner-up's {margin:.3g} times it, with {winner.bits:.0f} bits of evidence; no"
+            " certificate"
         )
     # "none": every model far above its usual misses, after enough restarts.
     misses = [e for _, e in ranked if not _far(e, policy)]

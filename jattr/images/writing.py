@@ -15,6 +15,8 @@ from PIL import Image
 from jattr.errors import OutputError
 from jattr.images.fitting import check_pixels
 
+MAX_WEBP = 16_383  # pixels of a side, by the format
+
 
 def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
     """Write pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG.
@@ -49,3 +51,17 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     encoded = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(encoded, "PNG")
     return encoded.getvalue()
+
+
+def lossless_bits(pixels: NDArray[np.uint8]) -> int:
+    """Return the size of an image, uint8 [H, W, C], as a file without loss.
+
+    As WebP, or as PNG beyond the sizes of that; channels that are no colours follow each other.
+    """
+    flat = pixels if pixels.shape[2] == 3 else np.concatenate(np.moveaxis(pixels, 2, 0))
+    encoded = io.BytesIO()
+    if max(flat.shape[:2]) <= MAX_WEBP:
+        Image.fromarray(flat).save(encoded, "WEBP", lossless=True, quality=100, method=4)
+    else:
+        Image.fromarray(flat).save(encoded, "PNG", optimize=True)
+    return 8 * len(encoded.getvalue())

@@ -23,7 +23,7 @@ from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.multistart import Inversion, OnRound, run_rounds
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.problem import Target, arrival_floor, target_of, target_problem
+from jattr.inversion.problem import Target, arrival_floor, prior_of, target_of, target_problem
 from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import Given, Ridge
@@ -175,10 +175,7 @@ def _prior_of(gen: Generator, prior: bool | Prior | None) -> Prior | None:
         return None
     if prior is not True:
         raise InputError(f"prior is {prior!r}; it is True, False, or a jattr.Prior(mean, scale)")
-    if gen.prior == "normal" and gen.space == "z":
-        return Prior(0.0, 1.0)
-    with jax_defaults(devices=False):  # the key and the samples do not depend on the process
-        return Prior.from_sampler(gen.sample_latent, jax.random.key(0))
+    return prior_of(gen)
 
 
 @jax_defaults()

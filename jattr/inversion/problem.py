@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators import ops
-from jattr.generators.base import ApplyFn
+from jattr.generators.base import ApplyFn, Generator
+from jattr.runtime import jax_defaults
 from jattr.solvers.base import FlatProblem, Prior
 from jattr.solvers.problem import Problem
 from jattr.solvers.solve import ProblemFn
@@ -36,6 +37,14 @@ class Target(NamedTuple):
     above: jax.Array  # [H, W, C] bool: everything above the interval fits as well (byte 255)
     # [H, W, C], how far inside its middle a clipped byte reaches: half a step; 0 where unrounded
     slack: jax.Array
+
+
+def prior_of(gen: Generator) -> Prior:
+    """Return mean and standard deviation of a generator's latents, in its space."""
+    if gen.prior == "normal" and gen.space == "z":
+        return Prior(0.0, 1.0)
+    with jax_defaults(devices=False):  # the key and the samples do not depend on the process
+        return Prior.from_sampler(gen.sample_latent, jax.random.key(0))
 
 
 @dataclass(frozen=True)

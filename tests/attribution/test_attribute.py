@@ -9,11 +9,13 @@ import pytest
 from tiny_generator import make_tiny
 
 from jattr.attribution import evidence as verdicts
+from jattr.attribution import racing
 from jattr.attribution.attribute import attribute, attribute_observed
 from jattr.attribution.calibrate import calibrate
 from jattr.attribution.caveats import COMPRESSED
-from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, needs_search
+from jattr.attribution.racing import CUT_SHORT, Racing, Wins, make_inverters, needs_search
 from jattr.decision.certificate import MIN_EXCESS
+from jattr.decision.description_length import MIN_BITS
 from jattr.decision.verdict import NO_CAVEAT, DecisionConfig, Verdict
 from jattr.errors import GeneratorError, ImageError, InputError
 from jattr.generators.base import Generator, sample_uniform
@@ -154,6 +156,12 @@ def test_class_is_reported(tiny_conditional):
     np.testing.assert_array_equal(found.labels[:, 0], label)
 
 
+def test_search_goes_on_beside_a_candidate_that_reproduces_anything(monkeypatch):
+    monkeypatch.setattr(racing, "bits_of", lambda *args: MIN_BITS - 1)
+    mine, other = Stand(9e-5), Stand(5e-6, arrived=True)
+    assert needs_search(mine, Wins([mine, other], Racing()), 0, fair=False)
+
+
 def test_one_model_under_two_names_is_one_model(family, images):
     copy = make_tiny(seed=0, name="copy")
     assert copy.weights_digest == family[0].weights_digest
@@ -179,7 +187,7 @@ class Stand:
         self.results = SimpleNamespace(arrived=lambda i: arrived)
         self.size = 0
         self.observation = SimpleNamespace(
-            traits=Traits(near=1e-4), num_informative=lambda i: excess
+            traits=Traits(near=1e-4), num_informative=lambda i: excess, noise=FLOOR
         )
 
 
@@ -197,8 +205,9 @@ class Stand:
         (Stand(9e-5), Stand(5e-6, arrived=True, excess=MIN_EXCESS - 1), True),
     ],
 )
-def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
-    assert needs_search(mine, [mine, other], 0, Racing(), fair=True) is wanted
+def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted, monkeypatch):
+    monkeypatch.setattr(racing, "bits_of", lambda *args: MIN_BITS)
+    assert needs_search(mine, Wins([mine, other], Racing()), 0, fair=True) is wanted
 
 
 def test_one_model_under_two_rounding_rules_is_searched_under_each(family, images):
@@ -213,7 +222,7 @@ def test_one_model_under_two_rounding_rules_is_searched_under_each(family, image
 
 
 def test_every_candidate_gets_a_fair_trial():
-    assert needs_search(Stand(5e-2), [Stand(9e-4)], 0, Racing(), fair=False)
+    assert needs_search(Stand(5e-2), Wins([Stand(9e-4)], Racing()), 0, fair=False)
 
 
 def test_progress_ends_at_the_total(family, images):

@@ -23,13 +23,16 @@ HOLDS = Certificate(
 )
 EXACT = replace(HOLDS, bit_exact=True, identical_bytes=1.0)
 BROKEN = replace(HOLDS, holds=False, p_value=0.0)
+EXPRESSIVE = replace(HOLDS, holds=False, fits=True, evidence_bits=-5000.0)
 MISS = 1e-3  # what every candidate below usually misses by on its own images
 
 
-def seen(name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS, settings=""):
+def seen(
+    name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS, settings="", bits=1e3
+):
     failed = restarts if residual is None else 0
     return Evidence(
-        name, digest or name, residual, certificate, restarts, 0, failed, miss, settings
+        name, digest or name, residual, certificate, restarts, 0, failed, miss, settings, bits=bits
     )
 
 
@@ -84,6 +87,30 @@ TABLE = {
         "made-by",
         ("a",),
         10.001,
+    ),
+    "no certificate, a leader that comes near to anything": (
+        [seen("a", 5e-4, bits=63.0), seen("b", 6e-3)],
+        "undecided",
+        (),
+        12.0,
+    ),
+    "no certificate, a leader of which that is not known": (
+        [seen("a", 5e-4, bits=None), seen("b", 6e-3)],
+        "undecided",
+        (),
+        12.0,
+    ),
+    "reproduced without evidence": (
+        [seen("a", 5e-6, EXPRESSIVE), seen("b", 5e-2)],
+        "undecided",
+        (),
+        1e4,
+    ),
+    "certified beside one that reproduces it without evidence": (
+        [seen("a", 4e-6, EXPRESSIVE), seen("b", 5e-6, HOLDS)],
+        "made-by",
+        ("b",),
+        0.8,
     ),
     "no certificate, just beyond them": (
         [seen("a", 1.3e-3), seen("b", 1.0)],

@@ -4,6 +4,7 @@ Pure functions of a store's results.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -294,6 +295,7 @@ def _evidence(s: Searched, own: PilotStudied, digest: str, config: DecisionConfi
         failed=sum(run.status == "failed" for run in s.runs),
         usual_miss=miss,
         restarts_needed=_needed(ends, config.miss_chance) if ends else None,
+        bits=math.inf,  # stores have none: leads count by residuals alone
     )
 
 
