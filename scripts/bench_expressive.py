@@ -5,15 +5,15 @@
 
 Each decoder is a candidate beside one that reproduces nothing, so that every lead is as large as
 can be; its searches begin at the least-squares latent of the image, so that none is missed. The
-images: photographs as they are, enlarged by the filters of the decoders in floats, blurred, cut to
-low frequencies; and the renderer's faces. Besides, images of the decoder's own prior. Prints for
-each decoder and kind of image how many are named, with a certificate and without, how many reach the
-floor of rounding, and the bits.
+images: photographs as they are, enlarged by the filters of the decoders in floats, blurred, cut
+to low frequencies; and the renderer's faces. Besides, images of the decoder's own prior. Prints for
+each decoder and kind of image how many are named, with a certificate and without, how many reach
+the floor of rounding, and the bits.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -168,18 +168,18 @@ def rival() -> Generator:
     return decoder_of("rival", np.zeros(SIDE * SIDE * 3), gaussian_filter1d(noise, 1.0, axis=0))
 
 
-def decoders(images: np.ndarray, only: list[str] | None) -> list[Generator]:
-    """Return the decoders, with scales of the prior as photographs [n, SIDE, SIDE, 3] have them."""
-    result = []
-    flat = to_float(images).reshape(len(images), -1).astype(np.float64)
+def decoders(images: np.ndarray, only: Sequence[str] | None) -> Iterator[Generator]:
+    """Yield the decoders, with scales of the prior as photographs [n, SIDE, SIDE, 3] have them."""
     for name, basis in BASES.items():
-        columns = separable(basis())
-        latents = np.linalg.lstsq(columns, flat.T, rcond=None)[0]
-        scales = np.sqrt((latents**2).mean(1) + 1e-6)
-        result.append(decoder_of(name, np.zeros(flat.shape[1]), columns * scales))
-    faces = render_faces(jax.random.key(1), 3_000)
-    result.append(decoder_of("faces768", *principal(np.asarray(faces), 768)))
-    return [gen for gen in result if only is None or gen.name in only]
+        if only is None or name in only:
+            axis = basis()
+            inverse = np.linalg.pinv(axis)
+            latents = np.einsum("ij,kl,njlc->nikc", inverse, inverse, to_float(images))
+            scales = np.sqrt((latents**2).mean(0) + 1e-6).ravel()
+            yield decoder_of(name, np.zeros(SIDE * SIDE * 3), separable(axis) * scales)
+    if only is None or "faces768" in only:
+        faces = np.asarray(render_faces(jax.random.key(1), 3_000))
+        yield decoder_of("faces768", *principal(faces, 768))
 
 
 def main() -> None:
@@ -197,7 +197,10 @@ def main() -> None:
     kinds = kinds_of(all_photographs[: args.photographs])
     kinds["renderer's faces"] = np.asarray(render_faces(jax.random.key(2), args.faces))
     weak, rows = rival(), []
-    search = jattr.MultiStart(restarts=1, solver="lbfgs", steps=30)
+    search = jattr.MultiStart(
+        restarts=1, solver="lbfgs", steps=4, polish=jattr.settings.Polish(steps=0),
+        rounding_polish=jattr.settings.RoundingPolish(jacobians=0),
+    )  # fmt: skip
     for gen in decoders(bytes_of(reduced(all_photographs[-FOR_MOMENTS:], SIDE)), args.only):
         own = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(3), args.own))))
         for kind, pixels in {**kinds, "own": own}.items():

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jattr.attribution.alteration_search import stated_image
-from jattr.attribution.certify import certify
+from jattr.attribution.certify import certify, describe_image
+from jattr.attribution.evidence import MOST_LATENTS
 from jattr.attribution.result_json import support_record
 from jattr.decision.certificate import Certificate
+from jattr.decision.verdict import DecisionConfig
 from jattr.decision.weights_age import age_text
 from jattr.errors import InputError
 from jattr.generators.base import Generator
@@ -33,6 +35,7 @@ RANK = 1  # a direction at the limit of what counts
 BYTES = 2e-3  # of the share of identical bytes: pixels at the border of two bytes
 EDGE = 0.01  # of a rounding step: how near the border such a pixel lies
 P_VALUE = 0.02
+GENERAL_BITS = 0.02  # of the bits in general: coders without loss differ a little by version
 RESIDUAL = 1e-9  # (1e-6)^2 and its like, far below what rounding leaves (5e-6)
 SUPPORT = 1e-6  # of the largest |z|: read, not computed
 
@@ -106,6 +109,15 @@ def _exactness_differs(stated: Mapping[str, Json], recomputed: Certificate) -> l
     return []
 
 
+def bits_differ(stated: float | None, recomputed: float | None) -> list[str]:
+    """Return a line if bits of evidence without a certificate are not what was stated."""
+    if stated is None or recomputed is None:
+        return []
+    if abs(stated - recomputed) <= 1.0 + GENERAL_BITS * abs(recomputed):
+        return []
+    return [f"bits of evidence are {recomputed:.0f}, result.json states {stated:.0f}"]
+
+
 def _limit(name: str, stated: Mapping[str, Json], recomputed: Certificate) -> float:
     """Return how far a figure may be from the one that was stated."""
     value = float(getattr(recomputed, name))
@@ -125,6 +137,9 @@ def _limit(name: str, stated: Mapping[str, Json], recomputed: Certificate) -> fl
         "alpha": 0.0,
         "largest_deviation": EDGE + RELATIVE * value,
         "expected": RANK + RELATIVE * value,
+        "latent_bits": 1.0 + RELATIVE * value,
+        "general_bits": GENERAL_BITS * value,
+        "evidence_bits": 1.0 + GENERAL_BITS * recomputed.general_bits,
     }
     return own.get(name, RELATIVE * abs(value))
 
@@ -146,7 +161,8 @@ def certificate_text(certificate: Certificate) -> str:
     return (
         f"p {certificate.p_value:.3g}, statistic {certificate.statistic:.1f} with"
         f" {certificate.excess} degrees of freedom, {100 * certificate.identical_bytes:.2f} % of"
-        f" bytes identical ({certificate.rounding})"
+        f" bytes identical ({certificate.rounding}), {certificate.evidence_bits:.0f} bits of"
+        " evidence"
     )
 
 
@@ -165,6 +181,7 @@ class RecomputedEvidence(NamedTuple):
     # numbers observed of the image beyond those of the latent
     spare: int | None = None
     unchecked: str = ""  # why there is no residual
+    bits: float | None = None  # of evidence; None: not near enough to be asked
 
 
 def verify_evidence(
@@ -243,7 +260,8 @@ def _again(
         reason = f"the residuals of {name!r}, which are not those of pixels"
         return RecomputedEvidence(proof, gen.proves, None, None, spare, reason)
     if distance in (None, UNSTATED):
-        return RecomputedEvidence(proof, gen.proves, residual, plain.noise, spare)
+        bits = _bits(plain, z, label, residual, proof)
+        return RecomputedEvidence(proof, gen.proves, residual, plain.noise, spare, bits=bits)
     try:
         observation = make_observation(gen, pixels[None], MultiStart(distance=distance))
     except InputError as error:  # the certificate speaks of pixels
@@ -273,7 +291,18 @@ def _altered_again(
     certifiable = stated is not None or altered.is_near(0, z, label, residual)
     proof = certify(altered, 0, z, label) if certifiable else None
     spare = altered.num_observed - z.size
-    return RecomputedEvidence(proof, altered.certifiable, residual, altered.noise, spare)
+    bits = _bits(altered, z, label, residual, proof)
+    return RecomputedEvidence(proof, altered.certifiable, residual, altered.noise, spare, bits=bits)
+
+
+def _bits(
+    observation: Observation, z: np.ndarray, label: int, residual: float, proof: Certificate | None
+) -> float | None:
+    """Return the bits of evidence of a latent so near that its candidate may lead."""
+    near = residual <= DecisionConfig.winner and z.size <= MOST_LATENTS
+    if not near or (proof is not None and proof.holds):
+        return None
+    return describe_image(observation, 0, z, label, residual).evidence
 
 
 def _differences(
@@ -299,6 +328,7 @@ def _differences(
         lines += certificate_differences(stated, proof)
     if recomputed.residual is not None:
         lines += residual_differs("the residual", row["residual"][name], recomputed.residual)
+    lines += bits_differ(row.get("bits", {}).get(name), recomputed.bits)
     if recomputed.noise is not None and name in row.get("noise", {}):
         lines += residual_differs("the noise", row["noise"][name], recomputed.noise)
     support = row["support"].get(name)  # where it is missing, that was reported

@@ -48,7 +48,7 @@ from jattr.inversion.settings import MultiStart
 from jattr.printable import named
 from jattr.typing import Json
 from jattr.verification.candidates import first_names
-from jattr.verification.evidence import RecomputedEvidence
+from jattr.verification.evidence import RecomputedEvidence, bits_differ
 from jattr.verification.report import CALIBRATION, HOLDS, SEARCH, RowReport, holding
 
 MARGIN_TOLERANCE = 1e-6  # of the margin: a quotient of two stated numbers
@@ -491,9 +491,18 @@ def _evidence(
                 restarts_needed=row["restarts_needed"].get(name),
                 miss_bound=row.get("miss_bound", {}).get(name),
                 spare=recomputed[name].spare if name in recomputed else None,
+                bits=_bits(row.get("bits", {}).get(name), recomputed.get(name)),
             )
         )
     return evidence
+
+
+def _bits(stated: float | None, recomputed: RecomputedEvidence | None) -> float | None:
+    """Return the bits as they are stated, where they agree with those computed again."""
+    if recomputed is None or recomputed.bits is None:
+        return None
+    agrees = stated is not None and not bits_differ(stated, recomputed.bits)
+    return stated if agrees else recomputed.bits
 
 
 def _certificates(
