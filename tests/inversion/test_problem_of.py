@@ -108,7 +108,7 @@ IMAGE = np.zeros((1, 1, 1), np.uint8)
     [
         ({"image": IMAGE}, ImageError, "has the shape"),
         ({"image": None}, ImageError, "image is None"),
-        ({"image": "int"}, ImageError, "dtype int64"),
+        ({"image": "int"}, ImageError, "images are int64"),
         ({"label": 1}, InputError, "is unconditional"),
         ({"prior": 3}, InputError, "prior is 3"),
         ({"observation": "ceil"}, InputError, "ceil"),
