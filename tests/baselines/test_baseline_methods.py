@@ -196,6 +196,7 @@ def test_double_reconstruction_tells_autoencoders_apart():
     assert (scores[:, 1] < 0).all()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_signal_of_an_autoencoder_with_its_encoder():
     gen = make_autoencoder(0)

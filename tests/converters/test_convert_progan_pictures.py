@@ -95,6 +95,7 @@ def zoo_images(tensors, z, *, inner, tanh):
     return (x.tanh() if tanh else x).permute(0, 2, 3, 1).numpy()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "fused"), [(GENFORCE, False), (FUSED, True)])
 def test_images_of_genforce(name, fused):
@@ -106,6 +107,7 @@ def test_images_of_genforce(name, fused):
     assert np.abs(images(arch, stored, z) - expected).max() <= 1e-5  # gains are float32
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "inner", "loss"), [(ZOO, ".module", "WGANGP"), (OLD_ZOO, "", "DCGAN")]

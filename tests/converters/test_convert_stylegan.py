@@ -155,6 +155,7 @@ def convolved(torch, x, part, *, doubles):
     return F.conv2d(x, part["blur.kernel"], padding=1, groups=x.shape[1])
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize(("channels", "num_classes"), [(CHANNELS, 3), (FUSED_CHANNELS, 0)])
 def test_images(channels, num_classes):

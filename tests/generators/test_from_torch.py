@@ -150,6 +150,7 @@ def in_units(images, case):
     return (images.permute(0, 2, 3, 1) - low) * 2 / (high - low) - 1
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.parametrize("case", CASES)
 def test_images_are_those_of_the_module(case):
     module, gen = pair(case)
@@ -161,6 +162,7 @@ def test_images_are_those_of_the_module(case):
     assert np.abs(images - expected).max() <= TOLERANCE
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.parametrize("case", CASES)
 def test_derivatives_in_both_modes_are_those_of_autograd(case):
     module, gen = pair(case)
@@ -180,6 +182,7 @@ def test_derivatives_in_both_modes_are_those_of_autograd(case):
     assert slope == pytest.approx(np.vdot(expected, np.cos(z)), rel=1e-4)
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.parametrize("case", ["conditional", "style"])
 def test_the_function_can_be_mapped(case):
     _, gen = pair(case)
