@@ -126,8 +126,8 @@ def to_units(values: NDArray[np.generic], value_range: ValueRange | None = None)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(values).all():
         raise ImageError(
-            f"images hold {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite;"
-            " they are finite, in [-1, 1]: look for what made them so"
+            f"images are {values.dtype} with {np.count_nonzero(~np.isfinite(values))} values that"
+            " are NaN or infinite; they are finite, in [-1, 1]: look for what made them so"
         )
     span = f"images are {values.dtype} from {low:.4g} to {high:.4g}"
     least, most = (-1.0, 1.0) if scale is None else scale
