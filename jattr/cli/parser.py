@@ -5,10 +5,12 @@ Such a module has `add_arguments(parser)`, which sets the default `run`: (argume
 
 import argparse
 import os
+import sys
 import time
 from importlib import import_module
 from typing import NamedTuple, NoReturn, TypeAlias
 
+from jattr.cli.streams import say
 from jattr.errors import InputError
 
 BAD_INPUT = 2
@@ -30,6 +32,13 @@ class Parser(argparse.ArgumentParser):
         """Print the message and exit with code 2."""
         line = " ".join(message.split())
         self.exit(BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
+
+    def _print_message(self, message, file=None):
+        """Print as `argparse` does, which would not say that standard output is full."""
+        if message and file is sys.stdout:
+            say(message, end="")
+        else:
+            super()._print_message(message, file)
 
     def load(self) -> None:
         """Import the module and add its arguments, once; `import_seconds` says how long it took."""

@@ -28,7 +28,7 @@ def open_standard_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def say(text: str) -> None:
+def say(text: str, end: str = "\n") -> None:
     """Print on standard output.
 
     Raises:
@@ -36,7 +36,7 @@ def say(text: str) -> None:
       BrokenPipeError: whoever read it has gone.
     """
     with _as_output_error():
-        print(text)
+        print(text, end=end)
 
 
 def flush() -> int:
