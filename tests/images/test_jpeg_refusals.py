@@ -28,13 +28,23 @@ def without_scan(number):
     )
 
 
+def called_rgb(data):
+    """A file whose components are called R, G, B, and that does not say it is JFIF."""
+    for at, name in enumerate(b"RGB"):
+        data = poke(poke(data, 0xC0, 10 + 3 * at, name), 0xDA, 5 + 2 * at, name)
+    return segment(data, 0xE0, lambda _: b"")
+
+
 RGB_FILE = encoded(COLOUR, "JPEG", keep_rgb=True)
 FRAME = PLAIN[PLAIN.index(b"\xff\xc0") :][:19]
 REFUSED = {
     "empty": (b"", "not a JPEG"),
     "png": (encoded(COLOUR, "PNG"), "not a JPEG"),
     "cmyk": (encoded(Image.new("CMYK", (8, 8)), "JPEG"), "4 components (CMYK"),
-    "rgb averaged": (poke(RGB_FILE, 0xC0, 11, 0x21), "RGB with samples averaged; read are 1x1"),
+    "rgb averaged": (
+        called_rgb(encoded(COLOUR, "JPEG", subsampling="4:2:2")),
+        "RGB with samples averaged; read are 1x1",
+    ),
     "adobe transform": (
         segment(RGB_FILE, 0xEE, lambda s: s[:-1] + b""),
         "of colour transform 2; read are 0",
@@ -98,7 +108,7 @@ REFUSED = {
 
 SOUND = (
     *("empty", "png", "size 0", "bomb", "large"),
-    *("adobe transform", "3x1", "1x4", "chroma of two kinds"),
+    *("rgb averaged", "adobe transform", "3x1", "1x4", "chroma of two kinds"),
 )
 
 
