@@ -19,8 +19,6 @@ from jattr.generators.base import Generator
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.scheduler import Status
 
-MOST_LATENTS = 8192  # numbers of a latent whose whole Jacobian is taken for its bits
-
 
 class Best(NamedTuple):
     """The best latent of every image under one candidate."""
@@ -123,7 +121,7 @@ def _with_bits(
 
 def bits_of(inverter: Inverter, image: int, residual: float) -> float | None:
     """Return the bits of evidence of an image's best latent; None: it has too many numbers."""
-    if inverter.size > MOST_LATENTS:
+    if inverter.size > inverter.settings.automatic.max_evidence:
         return None
     index = inverter.results.best(image)
     z, label = inverter.results.z[index], int(inverter.results.label[index])

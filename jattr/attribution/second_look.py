@@ -255,14 +255,12 @@ def _again(
 def choice_bits(chain: Chain, count: int, shape: tuple[int, ...]) -> float:
     """Return the bits in which an alteration was chosen among so many kinds of an image's shape.
 
-        A cover is one of all rectangles besides.
+    A cover is one of all rectangles besides.
 
-        >>> from jattr.alterations.chain import Chain
-    from jattr.alterations.registry import parse_chain
-        >>> choice_bits(parse_chain("flip"), 16, (32, 32, 3))
-        4.0
-        >>> round(choice_bits(parse_chain("cover:3x3+0+0"), 16, (32, 32, 3)))
-        22
+    >>> choice_bits(parse_chain("flip"), 16, (32, 32, 3))
+    4.0
+    >>> round(choice_bits(parse_chain("cover:3x3+0+0"), 16, (32, 32, 3)))
+    22
     """
     height, width = shape[:2]
     rectangles = height * (height + 1) / 2 * (width * (width + 1) / 2)

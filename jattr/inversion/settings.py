@@ -75,6 +75,9 @@ class Automatic:
     """What is chosen by what a Jacobian costs, where solver or restarts are not named."""
 
     max_dense: int = 512  # numbers of a latent: above, steps and polish are matrix-free
+    # numbers of a latent: above, no Jacobian is taken for its bits of evidence, and a lead is no
+    # name
+    max_evidence: int = 8192
     # floating-point operations of a whole Jacobian:
     largest_jacobian: float = 5e10  # above, none is taken whole
     # up to here restarts begin with whole Jacobians, and many cost little; above, gradients go
@@ -97,7 +100,7 @@ class Automatic:
         for name in AUTOMATIC_SOLVERS:
             solver = as_solver(getattr(self, name), f"automatic.{name}")
             object.__setattr__(self, name, solver)
-        for name in ("max_dense", "few_restarts", "many_restarts"):
+        for name in ("max_dense", "max_evidence", "few_restarts", "many_restarts"):
             check_number(f"automatic.{name}", getattr(self, name), 1, 1_000_000)
         for name in ("largest_jacobian", "cheap_jacobian"):
             check_number(f"automatic.{name}", getattr(self, name), 0, 1e18, whole=False)

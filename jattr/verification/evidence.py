@@ -11,7 +11,6 @@ import numpy as np
 
 from jattr.attribution.alteration_search import stated_image
 from jattr.attribution.certify import certify, describe_image
-from jattr.attribution.evidence import MOST_LATENTS
 from jattr.attribution.result_json import support_record
 from jattr.decision.certificate import Certificate
 from jattr.decision.verdict import DecisionConfig
@@ -22,7 +21,7 @@ from jattr.images import LoadedImage
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.settings import MultiStart
+from jattr.inversion.settings import Automatic, MultiStart
 from jattr.typing import Json
 from jattr.verification.candidates import reproducible
 from jattr.verification.report import RowReport
@@ -299,7 +298,7 @@ def _bits(
     observation: Observation, z: np.ndarray, label: int, residual: float, proof: Certificate | None
 ) -> float | None:
     """Return the bits of evidence of a latent so near that its candidate may lead."""
-    near = residual <= DecisionConfig.winner and z.size <= MOST_LATENTS
+    near = residual <= DecisionConfig.winner and z.size <= Automatic.max_evidence
     if not near or (proof is not None and proof.holds):
         return None
     return describe_image(observation, 0, z, label, residual).evidence

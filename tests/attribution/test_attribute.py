@@ -162,6 +162,7 @@ def test_search_goes_on_beside_a_candidate_that_reproduces_anything(monkeypatch)
     assert needs_search(mine, Wins([mine, other], Racing()), 0, fair=False)
 
 
+@pytest.mark.slow
 def test_one_model_under_two_names_is_one_model(family, images):
     copy = make_tiny(seed=0, name="copy")
     assert copy.weights_digest == family[0].weights_digest

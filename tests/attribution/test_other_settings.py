@@ -73,6 +73,7 @@ def mixed(gen, n=2):
     return gen.view("w+").make_bytes(np.where(first, ws[:n, None], ws[n:, None]))
 
 
+@pytest.mark.slow
 def test_the_widest_view_holds_what_every_setting_makes(gen):
     wide = widest_view(gen)
     layers, size = gen.latent_shape_of("w+")
@@ -115,6 +116,7 @@ def test_other_settings_are_checked(gen):
         attribute(pixels, [gen], other_settings="all")
 
 
+@pytest.mark.slow
 def test_views_that_differ_in_noise_maps_alone_are_searched_apart(gen):
     pixels = np.zeros((1, *gen.image_shape), np.uint8)
     views = [gen.view(noise=jax.random.key(seed)) for seed in (1, 2)]

@@ -63,6 +63,7 @@ def test_gradients_of_images_turn_its_answer(trained):
     assert (predict(trained, np.asarray(found.pixels)) == labels).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_refusals(trained):
     images, labels = two_sources(4, 0)
     with pytest.raises(InputError, match="labels"):

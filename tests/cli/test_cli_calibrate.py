@@ -232,6 +232,7 @@ def test_a_file_that_is_taken_in_two_ways_is_not_judged(calibrated, tiny_folders
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alterations", "found"),
     [

@@ -130,6 +130,7 @@ def test_a_full_disk_is_exit_code_2_and_leaves_nothing(card, tmp_path, capsys, m
     assert sorted(os.listdir(tmp_path)) == ["tiny.json", "tiny.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_bytes_is_exit_code_2_and_leaves_nothing(card, tmp_path):
     script = (
         "import resource, sys; from jattr.cli.main import main\n"

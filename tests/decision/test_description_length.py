@@ -22,7 +22,10 @@ from jattr.images.writing import lossless_bits
 SIDE = 16
 SHAPE = (SIDE, SIDE, 3)
 NOISE = (2 / 255) ** 2 / 12  # mean square of rounding
-SEARCH = jattr.MultiStart(restarts=1, solver="lbfgs", steps=4)
+SEARCH = jattr.MultiStart(
+    restarts=1, solver="lbfgs", steps=4, polish=jattr.settings.Polish(steps=0),
+    rounding_polish=jattr.settings.RoundingPolish(jacobians=0),
+)  # fmt: skip
 
 
 def bits(pixels, variance=1 / 12):
@@ -117,6 +120,7 @@ def test_few_latents_have_evidence():
     assert test.evidence_bits > 1_000
 
 
+@pytest.mark.slow
 def test_a_decoder_that_leads_is_not_named():
     gen, pixels = decoder(low_frequencies(0.25)), foreign(2.0)
     weak = decoder(np.random.default_rng(2).normal(size=(SIDE * SIDE * 3, 2)) / 3, "weak")

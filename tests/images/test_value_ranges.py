@@ -133,6 +133,7 @@ def test_what_is_said_is_searched(tiny, own):
     np.testing.assert_array_equal(floats.z, invert(tiny, as_bytes(pale, (-1, 1)), search=QUICK).z)
 
 
+@pytest.mark.slow
 def test_traced_images_are_taken_as_said(tiny, own):
     def loss(image):
         problem = problem_of(tiny, image, value_range=(0, 1))

@@ -109,7 +109,7 @@ def _attributes_read(cache=[]):  # noqa: B006
 
 # Of bytes and logarithms; sizes of files and lists that are read; a format's number.
 CONSTANTS = {
-    *("BYTES_PER_UNIT", "FLOOR", "LOGIT_SCALE", "LOG_2PI", "STEP"),
+    *("BYTES_PER_UNIT", "FLOOR", "LOGIT_SCALE", "LOG_2PI", "MIDDLE", "STEP"),
     *("MAX_CALIBRATION", "MAX_IMAGES", "MAX_NEGATIVES", "MAX_SHOWN", "SCHEMA"),
 }
 
@@ -301,6 +301,7 @@ def test_searches_begin_where_the_caller_says(toy, own):
     assert alone.status[:, 0].tolist() == [Status.ARRIVED] * 2
 
 
+@pytest.mark.slow
 def test_starts_of_ones_own_are_latents_of_a_generator_with_styles_too():
     gen = jattr.load_generator("stylegan2_a")
     z = np.asarray(gen.sample_latent(jax.random.key(0), 1))

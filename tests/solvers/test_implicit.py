@@ -75,6 +75,7 @@ def test_derivative_is_that_through_the_steps():
         np.testing.assert_allclose(part, other, rtol=2e-2, atol=3e-3)
 
 
+@pytest.mark.slow
 def test_matrix_free_is_dense():
     dense = jax.grad(ending(curved))((A, IMAGE))
     free = jax.grad(ending(curved, GaussNewtonCG(steps=60), max_dense=0))((A, IMAGE))

@@ -138,6 +138,7 @@ def test_prior_decides_what_residuals_do_not():
     np.testing.assert_allclose(latent["seen"], 1.0, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_priors_are_made_of_samples_and_of_densities():
     sample = lambda key, n: {"a": 3.0 + 2.0 * jax.random.normal(key, (n, 4))}  # noqa: E731
     prior = Prior.from_sampler(sample, jax.random.key(0), num_samples=20_000)

@@ -142,6 +142,7 @@ def test_reproductions_look_as_the_accused_images_do(found):
         assert np.abs(made - observation[number]).mean() < 3
 
 
+@pytest.mark.slow
 def test_foreign_images_are_not(found):
     _, result = found
     for number in (OWN, OWN + 1):

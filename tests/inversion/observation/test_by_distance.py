@@ -94,6 +94,7 @@ def test_without_a_certificate_a_distance_decides_nothing_by_itself():
     assert "calibrate" in verdict.reason
 
 
+@pytest.mark.slow
 def test_invert_takes_the_distance():
     found = invert(GENS[0], PIXELS, search=config_of("multiscale:2"))
     assert found.loss.min(1).max() < 1e-4

@@ -177,6 +177,7 @@ def test_other_weights_are_no_proof(world: World) -> None:
         verified(world.mine, data, gen=stranger())
 
 
+@pytest.mark.slow
 def test_levels_open_so_much_and_no_more(world: World) -> None:
     for level, fields in (("commitments", set()), ("perceptual", {"perceptual"})):
         made = made_of(world.mine, FOREIGN, world.end, level=level)
