@@ -241,7 +241,9 @@ def _again(
     if not near and looks_wrapped(image.pixels, settings.wrapped):
         looked = dataclasses.replace(looked, wrapped=True)
     if near and near[0].text != AsItIs().text:
-        what = "but for a part of it" if near[0].text in (COVER, FRAME) else f"as {near[0].text}"
+        what = (
+            "with a part of it left out" if near[0].text in (COVER, FRAME) else f"as {near[0].text}"
+        )
         looked = dataclasses.replace(
             looked,
             near=what,

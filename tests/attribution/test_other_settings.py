@@ -177,7 +177,9 @@ def test_settings_that_were_named_are_searched_alone(gen):
 @pytest.mark.slow
 def test_what_is_too_large_to_be_tried_is_undecided(gen):
     pixels = mixed(gen, 1)
-    found = attribute(pixels, [gen], search=FEW, other_settings=OtherSettings(max_latent=10))
+    found = attribute(
+        pixels, [gen], search=FEW, other_settings=OtherSettings(max_latent=10), second_look=False
+    )
     assert found.verdicts[0].kind == "undecided"
     assert "too large to be tried of: styled" in found.verdicts[0].reason
 
