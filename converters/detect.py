@@ -158,24 +158,35 @@ def _search(tree: Tree, formats: Sequence[AnyFormat], key: str | None = None) ->
     for place in places_in(tree, key):
         if not place.tensors:
             continue
+        # a backbone beside a generator is no candidate: only where such files have it
+        legal = [
+            format
+            for format in formats
+            if not isinstance(format, features.FeatureFormat)
+            or format.on_request
+            or place.key in (*format.keys, DATA_PARALLEL)
+        ]
         other_names = without_data_parallel(place)
-        for format in formats:
-            # a backbone beside a generator is no candidate: only where such files have it
-            everywhere = not isinstance(format, features.FeatureFormat) or format.on_request
-            if not everywhere and place.key not in (*format.keys, DATA_PARALLEL):
-                continue
-            reason = ""
-            for variant in (place, *([other_names] if other_names else [])):
-                try:
-                    description = format.describe(variant.tensors, variant.context)
-                except UnfitError as error:
-                    reason = reason or f"{error}{place.fault and f'; {place.fault}'}"
-                else:
-                    search.fits.setdefault(format.name, []).append((variant, description))
-                    break
-            else:
-                search.reasons.setdefault(format.name, {})[place.key] = reason
+        # a format that has the names as they are goes before one that needs them changed
+        for variant in (place, *([other_names] if other_names else [])):
+            if _try(legal, variant, place, search):
+                break
     return search
+
+
+def _try(formats: Sequence[AnyFormat], variant: Place, place: Place, search: Search) -> bool:
+    """Note which formats fit a place under one spelling of its names; return whether any does."""
+    found = False
+    for format in formats:
+        try:
+            description = format.describe(variant.tensors, variant.context)
+        except UnfitError as error:
+            reason = f"{error}{place.fault and f'; {place.fault}'}"
+            search.reasons.setdefault(format.name, {}).setdefault(place.key, reason)
+        else:
+            search.fits.setdefault(format.name, []).append((variant, description))
+            found = True
+    return found
 
 
 def _match(format: AnyFormat, search: Search, path: Path) -> Match | None:

@@ -214,7 +214,8 @@ def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, 
 @pytest.mark.slow
 def test_a_profile_that_was_ignored_leaves_it_undecided_where_it_would_be_none(run, files):
     names = ("noise.png", "noise_tagged.png", "noise.jpg", "noise_profile.png", "noise_profile.jpg")
-    code, rows, _, _ = run([files[name] for name in names])
+    # noise looks as if it had wrapped around, which a second look says
+    code, rows, _, _ = run([files[name] for name in names], "--no-second-look")
     assert code == 0
     assert [row["verdict"] for row in rows] == ["none", "none", "none", "undecided", "undecided"]
     for row in rows[3:]:
