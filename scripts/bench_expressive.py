@@ -12,6 +12,7 @@ the floor of rounding, and the bits.
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,10 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+# R, G and B of Y, Cb and Cr less their middles, as JPEG files have them (JFIF 1.02)
+FROM_YCC = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
+# cosines of Y, and of Cb and Cr, of the decoders of blocks
+BLOCKS = {"blocks3": (3, 1), "blocks10": (10, 3), "blocks20": (20, 6), "blocks28": (28, 10)}
 FOR_MOMENTS = 40  # photographs from which a decoder's prior has its scales: none that is accused
 
 
@@ -74,15 +79,60 @@ def wavelets() -> np.ndarray:
     return matrix
 
 
+# along one axis, the same for each channel
 BASES: dict[str, Callable[[], np.ndarray]] = {
     "bilinear": lambda: enlarging("bilinear", SIDE // 2),
     "dct60": lambda: low_frequencies(0.6),
     "dct25": lambda: low_frequencies(0.25),
     "lanczos": lambda: enlarging("lanczos", SIDE // 2),
     "nearest": lambda: enlarging("nearest", SIDE // 2),
+    "bilinear4": lambda: enlarging("bilinear", SIDE // 4),
+    "lanczos4": lambda: enlarging("lanczos", SIDE // 4),
     "blobs": blobs,
     "wavelets": wavelets,
 }
+
+
+def block_order(count: int) -> list[tuple[int, int]]:
+    """Return the lowest frequencies of an 8x8 block, as JPEG orders them by diagonals."""
+    return sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at))[:count]  # type: ignore[arg-type]
+
+
+def block_frequencies(luma: int, chroma: int) -> np.ndarray:
+    """Return the columns [SIDE SIDE 3, k] of the lowest cosines of 8x8 blocks of Y, Cb and Cr."""
+    cosines = np.asarray(idctn(np.eye(8), axes=[0], norm="ortho"))
+    columns = []
+    for channel, count in enumerate((luma, chroma, chroma)):
+        for down, right in block_order(count):
+            block = np.outer(cosines[:, down], cosines[:, right])
+            for top, left in np.ndindex(SIDE // 8, SIDE // 8):
+                plane = np.zeros((SIDE, SIDE, 1))
+                plane[8 * top : 8 * top + 8, 8 * left : 8 * left + 8, 0] = block
+                columns.append((plane * FROM_YCC[:, channel]).ravel())
+    return np.stack(columns, 1)
+
+
+def block_coded(images: np.ndarray, luma: int, chroma: int) -> np.ndarray:
+    """Return images [n, SIDE, SIDE, 3] with the lowest cosines of their blocks, in floats."""
+    ycc = images @ np.linalg.inv(FROM_YCC).T
+    shape = (-1, SIDE // 8, 8, SIDE // 8, 8, 3)
+    cosines = dctn(ycc.reshape(shape), axes=(2, 4), norm="ortho")
+    kept = np.zeros((8, 8, 3))
+    for channel, count in enumerate((luma, chroma, chroma)):
+        for down, right in block_order(count):
+            kept[down, right, channel] = 1.0
+    left = idctn(cosines * kept[None, None, :, None], axes=(2, 4), norm="ortho")
+    return left.reshape(images.shape) @ FROM_YCC.T
+
+
+def jpeg_decoded(images: np.ndarray, quality: int) -> np.ndarray:
+    """Return images [n, SIDE, SIDE, 3] as a JPEG file without subsampling leaves them."""
+    decoded = []
+    for image in bytes_of(images):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=0)
+        decoded.append(np.asarray(Image.open(file).convert("RGB"), np.float64))
+    return np.stack(decoded)
 
 
 def separable(axis: np.ndarray) -> np.ndarray:
@@ -159,7 +209,19 @@ def kinds_of(images: np.ndarray) -> dict[str, np.ndarray]:
         cosines = dctn(whole, axes=(1, 2), norm="ortho")
         cosines[:, count:], cosines[:, :, count:] = 0.0, 0.0
         kinds[f"lowest {share:.0%} of cosines"] = idctn(cosines, axes=(1, 2), norm="ortho")
+    kinds["lowest cosines of blocks"] = block_coded(whole, *BLOCKS["blocks10"])
+    for quality in (20, 50):
+        kinds[f"JPEG of quality {quality}, decoded"] = jpeg_decoded(whole, quality)
     return {name: bytes_of(values) for name, values in kinds.items()}
+
+
+def through(gen: Generator, images: np.ndarray) -> np.ndarray:
+    """Return images as bytes [n, SIDE, SIDE, 3] that the decoder has in its range.
+
+    They are what the common operation that the decoder is makes of them: an enlargement, a cut of
+    frequencies, a quantisation to nothing.
+    """
+    return gen.to_bytes(np.asarray(gen.generate(solved(gen, bytes_of(images)))))
 
 
 def rival() -> Generator:
@@ -177,6 +239,13 @@ def decoders(images: np.ndarray, only: Sequence[str] | None) -> Iterator[Generat
             latents = np.einsum("ij,kl,njlc->nikc", inverse, inverse, to_float(images))
             scales = np.sqrt((latents**2).mean(0) + 1e-6).ravel()
             yield decoder_of(name, np.zeros(SIDE * SIDE * 3), separable(axis) * scales)
+    for name, counts in BLOCKS.items():
+        if only is None or name in only:
+            columns = block_frequencies(*counts)
+            flat = to_float(images).reshape(len(images), -1)
+            latents = np.linalg.lstsq(columns, flat.T.astype(np.float64), rcond=None)[0]
+            scales = np.sqrt((latents**2).mean(1) + 1e-6)
+            yield decoder_of(name, np.zeros(SIDE * SIDE * 3), columns * scales)
     if only is None or "faces768" in only:
         faces = np.asarray(render_faces(jax.random.key(1), 3_000))
         yield decoder_of("faces768", *principal(faces, 768))
@@ -191,6 +260,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=50)
     parser.add_argument("--own", type=int, default=20, help="images of the decoders' own")
     parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--second-look", action="store_true", help="as `attribute` takes it")
     add_json_option(parser)
     args = parser.parse_args()
     all_photographs = photographs(args.reference)
@@ -203,10 +273,15 @@ def main() -> None:
     )  # fmt: skip
     for gen in decoders(bytes_of(reduced(all_photographs[-FOR_MOMENTS:], SIDE)), args.only):
         own = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(3), args.own))))
-        for kind, pixels in {**kinds, "own": own}.items():
+        more = {"own": own}
+        if gen.name != "faces768":  # whose range is its own, not that of a common operation
+            whole = reduced(all_photographs[: args.photographs], SIDE)
+            more["photographs through it"] = through(gen, whole)
+        for kind, pixels in {**kinds, **more}.items():
             found = jattr.attribute(
-                pixels, [gen, weak], search=search, latents0={gen.name: solved(gen, pixels)}
-            )
+                pixels, [gen, weak], search=search, latents0={gen.name: solved(gen, pixels)},
+                second_look=args.second_look,
+            )  # fmt: skip
             tests = [evidence[0].certificate for evidence in found.evidence]
             fitting = [test for test in tests if test is not None and test.fits]
             named = [v.kind == "made-by" for v in found.verdicts]

@@ -13,14 +13,11 @@ from jattr.decision.certificate import (
     certify_rounding,
     strongest,
 )
-from jattr.decision.description_length import (
-    ROUNDING_VARIANCE,
-    DescriptionLength,
-    general_bits,
-    latent_bits,
-)
+from jattr.decision.description_length import DescriptionLength, general_bits, latent_bits
+from jattr.decision.transform_coders import ROUNDING_VARIANCE, image_spectra, rate
 from jattr.generators.base import Generator
 from jattr.images.writing import lossless_bits
+from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.base import CensoredData, Observation, RoundingData
 from jattr.inversion.problem import prior_of
 
@@ -52,7 +49,7 @@ def certify(
     """
     rules = observation.rounding_rules(rounding)
     data = [observation.certificate_data(image, z, label, rule) for rule in rules]
-    bits = _description(observation, image, z, data[0], observation.noise)
+    bits = _description(observation, image, z, label, data[0], observation.noise)
     return strongest([TESTS[type(one)](**one._asdict(), bits=bits, alpha=alpha) for one in data])
 
 
@@ -84,17 +81,23 @@ def describe_image(
     """
     rule = observation.rounding_rules(None)[0]
     data = observation.certificate_data(image, z, label, rule)
-    return _description(observation, image, z, data, max(residual, observation.noise))
+    return _description(observation, image, z, label, data, max(residual, observation.noise))
 
 
 def _description(
     observation: Observation,
     image: int,
     z: np.ndarray,
+    label: int,
     data: RoundingData | CensoredData,
     residual: float,
 ) -> DescriptionLength:
-    """Return the bits of an image up to a mean squared residual."""
+    """Return the bits of an image up to a mean squared residual.
+
+    What describes the candidate's reproduction describes the image: where it reaches beyond the
+    range of bytes, or was altered since, the general description may be that of the reproduction.
+    Else a decoder of smooth images would owe its evidence to what clipping and covers add to them.
+    """
     pixels = observation.pixels[image]
     variance = max(residual / BYTE_STEP**2, ROUNDING_VARIANCE)
     prior = prior_of(observation.maker)
@@ -106,9 +109,14 @@ def _description(
         jacobian = jacobian[told] / (BYTE_STEP * np.sqrt(variance))
     else:  # whose unit is a rounding step that leaves over as much as the alteration does
         jacobian = jacobian * np.sqrt(12.0 * observation.noise / max(residual, observation.noise))
-    return DescriptionLength(
-        latent_bits(u, jacobian), _general_bits(pixels.tobytes(), pixels.shape, variance)
-    )
+    general = _general_bits(pixels.tobytes(), pixels.shape, variance)
+    maker = observation.maker
+    values = make_images(maker, np.asarray(z)[None], maker.label_argument(label))[0]
+    beyond = np.abs(values).max() > 1.0 + BYTE_STEP
+    if (beyond or maker is not observation.gen) and np.isfinite(values).all():
+        made = (values.astype(np.float64) + 1.0) / BYTE_STEP
+        general = min(general, rate(image_spectra(made), variance))
+    return DescriptionLength(latent_bits(u, jacobian), general)
 
 
 @functools.lru_cache(maxsize=256)

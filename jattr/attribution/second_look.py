@@ -10,8 +10,9 @@ named an alteration:
    Talwalkar, arXiv 1502.07943).
 2. What comes near is searched in full under that alteration by name, with its certificate.
 
-Many alterations are tried after looking, so only a certificate gives a name, and it must hold for
-more bytes than the choice among them is worth in bits. What comes near without one is "undecided".
+Many alterations are tried after looking, so only a certificate gives a name, and its evidence must
+suffice without the bits in which the alteration was chosen. What comes near without one is
+"undecided". A screening is brief: that nothing came near is not that nothing is there.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ import numpy as np
 
 from jattr.alterations.chain import Chain
 from jattr.alterations.registry import parse_chain
+from jattr.alterations.saving import Stretch
 from jattr.attribution.pilot import candidate_key
 from jattr.attribution.result import Attribution, Explanation, merge
 from jattr.attribution.usual_alterations import (
@@ -73,6 +75,7 @@ USUAL = (
 
 # ways of saving that leave an image near: another rounding, a little more contrast
 CLOSE = (STRETCH, "truncate", "round")
+END_BITS = 16  # of a fitted end of a stretch: to 1/256 of a byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,13 @@ class SecondLook:
             )
 
 
+class Screening(NamedTuple):
+    """What the screening of one image came to."""
+
+    alterations: tuple[str, ...]  # that were tried: those that lead to the candidates' shape
+    near: list["Near"]  # the nearest first
+
+
 class Near(NamedTuple):
     """An alteration under which a candidate came near an image."""
 
@@ -171,15 +181,15 @@ def look_again(
     usable = {i: array for i, array in pixels.items() if array is not None}
     if not usable:
         return attribution
-    near: dict[int, list[Near]] = {}
+    screenings: dict[int, Screening] = {}
     for part in _parts(usable, len(candidates), settings):
-        near |= screen(part, candidates, settings, search, key)
+        screenings |= screen(part, candidates, settings, search, key)
     explanations = [Explanation(attribution, i) for i in range(len(attribution.verdicts))]
     looked: list[Looked | None] = [None] * len(explanations)
     tried = list(attribution.tried)
     for i in usable:
         explanations[i], looked[i], tried[i] = _again(
-            images[i], explanations[i], candidates, near[i], explain, settings
+            images[i], explanations[i], candidates, screenings[i], explain, settings
         )
     merged = merge(explanations)
     verdicts = tuple(map(after_second_look, merged.verdicts, looked))
@@ -209,14 +219,14 @@ def _again(
     image: LoadedImage,
     first: Explanation,
     candidates: Sequence[Generator],
-    near: Sequence[Near],
+    screening: Screening,
     explain: ExplainFn,
     settings: SecondLook,
 ) -> tuple[Explanation, Looked, tuple[str, ...]]:
     """Return how an image is explained after the second look, what that saw, and what was tried."""
-    attribution, i = first
-    tried = [*attribution.tried[i], *(f"{text}: screened" for text in settings.alterations)]
-    looked = Looked(settings.alterations)
+    (attribution, i), near = first, screening.near
+    tried = [*attribution.tried[i], *(f"{text}: screened" for text in screening.alterations)]
+    looked = Looked(screening.alterations)
     hints: list[str] = []
     # Full searches, the nearest first; the first certificate that suffices ends them.
     chains = [(one, text) for one in near for text in one.chains]
@@ -234,7 +244,7 @@ def _again(
         verdict, alteration = found.verdicts[0], found.alterations[0]
         if verdict.certificate is None or alteration is None:
             continue
-        bits = choice_bits(alteration, len(settings.alterations), image.pixels.shape)
+        bits = choice_bits(alteration, settings.alterations, len(candidates), image.pixels.shape)
         chosen = dataclasses.replace(looked, chosen=alteration.text, bits=bits)
         if after_second_look(verdict, chosen).certificate is not None:
             return Explanation(found, 0), chosen, tuple(dict.fromkeys(tried))
@@ -254,20 +264,33 @@ def _again(
     return first, looked, tuple(dict.fromkeys(tried))
 
 
-def choice_bits(chain: Chain, count: int, shape: tuple[int, ...]) -> float:
-    """Return the bits in which an alteration was chosen among so many kinds of an image's shape.
+def choice_bits(
+    chain: Chain, alterations: Sequence[str], candidates: int, shape: tuple[int, ...]
+) -> float:
+    """Return the bits in which an alteration and its candidate were chosen.
 
-    A cover is one of all rectangles besides.
+    A cover is one of all rectangles besides, and an end of a stretch that was fitted a number.
 
-    >>> choice_bits(parse_chain("flip"), 16, (32, 32, 3))
-    4.0
-    >>> round(choice_bits(parse_chain("cover:3x3+0+0"), 16, (32, 32, 3)))
-    22
+    Args:
+      chain: that was chosen.
+      alterations: that were tried; counted as no fewer than the usual ones.
+      candidates: their number.
+      shape: of the image.
+
+    >>> choice_bits(parse_chain("flip"), USUAL, 10, (32, 32, 3))
+    7.5
+    >>> choice_bits(parse_chain("cover:3x3+0+0"), USUAL, 10, (32, 32, 3))
+    25.6
+    >>> choice_bits(parse_chain("stretch:20:200"), USUAL, 10, (32, 32, 3))
+    39.5
     """
     height, width = shape[:2]
     rectangles = height * (height + 1) / 2 * (width * (width + 1) / 2)
+    kinds = max(len(alterations), len(USUAL)) + len(CLOSE)
     covers = sum(step.hides for step in chain.steps)
-    return math.log2(count) + covers * math.log2(rectangles)
+    ends = sum(2 for step in chain.steps if isinstance(step, Stretch) and step.text != STRETCH)
+    bits = math.log2(kinds * max(candidates, 1)) + covers * math.log2(rectangles) + ends * END_BITS
+    return round(bits, 1)
 
 
 def _for_file(text: str, image: LoadedImage) -> str | None:
@@ -292,8 +315,8 @@ def screen(
     settings: SecondLook,
     search: MultiStart,
     key: jax.Array,
-) -> dict[int, list[Near]]:
-    """Return of each image the alterations under which a candidate comes near, the nearest first.
+) -> dict[int, Screening]:
+    """Return of each image the alterations tried, and those under which a candidate comes near.
 
     Args:
       images: uint8 [H, W, C] by index, of the candidates' size or turned.
@@ -321,10 +344,13 @@ def screen(
             _race(one, images, guesses, rows, own, settings, number, misfits[:, c])
         if number < len(settings.survivors):
             going = _survivors(misfits, rows, settings.survivors[number])
-    near: dict[int, list[Near]] = {}
-    for image in images:
-        near[image] = _near(image, images[image], guesses, rows, misfits, screened, settings)
-    return near
+    return {
+        image: Screening(
+            tuple(guesses[g].text for of, g in rows if of == image and g),
+            _near(image, pixels, guesses, rows, misfits, screened, settings),
+        )
+        for image, pixels in images.items()
+    }
 
 
 def _rows(

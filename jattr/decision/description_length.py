@@ -10,13 +10,11 @@ an error of the same variance r:
 
     |u|^2 / (2 ln 2) + 1/2 log2 det(1 + J' J / r);                                          (1)
 
-* by models that know nothing of the generator: a transform coder with the image's own spectrum,
-  the rate of a Gaussian process at distortion r (Cover and Thomas, Elements of Information Theory,
-  section 10.3),
+* by models that know nothing of the generator: transform coders with the image's own spectrum S,
 
-    sum over frequencies of max(0, 1/2 log2 S / r),                                         (2)
+    sum over frequencies of 1/2 log2(1 + S / r)                                             (2)
 
-  and a coder of bytes without loss; the shorter one counts.
+  (`jattr.decision.transform_coders`), and a coder of bytes without loss; the shortest one counts.
 
 Evidence is a share of the second less the first: no model of images is taken to need less than that
 share. It says how many bits an explanation without this generator would have to save.
@@ -26,16 +24,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import dctn
-from scipy.ndimage import gaussian_filter
 
-ROUNDING_VARIANCE = 1.0 / 12.0  # of an error that is uniform within half a step, in steps squared
+from jattr.decision.transform_coders import ROUNDING_VARIANCE, image_spectra, rate
+
 # Of the shortest general description, what a better model of images may still need. Measured:
-# decoders that are no generators reach the floor where they need 0.85 times as many bits or more,
-# generators of 20 to 100 numbers at most 0.35 times as many: docs/certificate.md.
+# decoders that are no generators reach the floor where they need 0.67 times as many bits or more,
+# generators of 2 to 128 numbers at most 0.38 times as many: docs/certificate.md.
 SHARE = 0.5
 MIN_BITS = 64.0  # of evidence: 2^64 images to one
-NEIGHBOURHOOD = 1.0  # standard deviation, in frequencies, over which a spectrum is smoothed
 
 
 class DescriptionLength(NamedTuple):
@@ -78,29 +74,7 @@ def general_bits(pixels: np.ndarray, lossless: float, variance: float = ROUNDING
       lossless: bits of the image as a file without loss.
       variance: r, of the error that is left, in rounding steps squared.
     """
-    spectra = [_spectrum(plane) for plane in _decorrelated(pixels)]
-    by_spectrum = sum(_rate(spectrum, variance) for spectrum in spectra)
+    spectra = image_spectra(pixels)
     # What a coder without loss saves at r = 1/12 it is taken to save at any: flat areas, edges.
-    whole = sum(_rate(spectrum, ROUNDING_VARIANCE) for spectrum in spectra)
-    saved = min(1.0, lossless / max(whole, 1.0))
-    return by_spectrum * saved
-
-
-def _decorrelated(pixels: np.ndarray) -> np.ndarray:
-    """Return the channels [C, H, W] along the principal axes of the colours."""
-    colours = pixels.reshape(-1, pixels.shape[2]).astype(np.float64)
-    centred = colours - colours.mean(0)
-    axes = np.linalg.eigh(centred.T @ centred)[1]
-    planes: np.ndarray = (centred @ axes).T.reshape(-1, *pixels.shape[:2])
-    return planes
-
-
-def _spectrum(plane: np.ndarray) -> np.ndarray:
-    """Return the power [H, W] at each frequency, smoothed, without that of the rounding."""
-    power = gaussian_filter(dctn(plane, norm="ortho") ** 2, NEIGHBOURHOOD, mode="nearest")
-    return np.maximum(power - ROUNDING_VARIANCE, 0.0)
-
-
-def _rate(spectrum: np.ndarray, variance: float) -> float:
-    """Return (2), with S + r for S: frequencies that hold noise alone cost nothing."""
-    return 0.5 * float(np.log2(1.0 + spectrum / variance).sum())
+    saved = min(1.0, lossless / max(rate(spectra, ROUNDING_VARIANCE), 1.0))
+    return saved * rate(spectra, variance)

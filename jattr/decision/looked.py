@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from jattr.decision.certificate import MIN_EXCESS
+from jattr.decision.description_length import MIN_BITS
 from jattr.decision.verdict import Verdict
 
 
@@ -53,22 +53,21 @@ def after_second_look(verdict: Verdict, looked: Looked | None) -> Verdict:
         )
         return Verdict("undecided", (), None, verdict.margin, reason)
     if verdict.kind == "none":
-        reason = f"{verdict.reason}; as it is, and under: {', '.join(looked.alterations)}"
+        under = ", ".join(looked.alterations)
+        reason = f"{verdict.reason}; as it is, and under: {under} (by a brief screening)"
         return dataclasses.replace(verdict, reason=reason)
     return verdict
 
 
 def _chosen(verdict: Verdict, looked: Looked) -> Verdict:
-    """Return the verdict under an alteration that was chosen after looking.
-
-    A byte of the certificate's excess is worth at least a bit, and the choice takes some of them.
-    """
+    """Return the verdict under an alteration that was chosen after looking."""
     certificate = verdict.certificate
-    if certificate is None or certificate.excess - looked.bits < MIN_EXCESS:
+    if certificate is None or certificate.evidence_bits - looked.bits < MIN_BITS:
         reason = f"{looked.chosen} was chosen after looking, without evidence enough for that"
         return Verdict("undecided", (), None, verdict.margin, reason)
     reason = (
         f"{verdict.reason}; as it is no candidate explains it, and {looked.chosen} was chosen after"
-        f" looking, from {len(looked.alterations)} kinds of alteration ({looked.bits:.0f} bits)"
+        f" looking, from {len(looked.alterations)} kinds of alteration ({looked.bits:.0f} of the"
+        f" bits of evidence are the choice's)"
     )
     return dataclasses.replace(verdict, reason=reason)

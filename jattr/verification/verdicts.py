@@ -258,7 +258,7 @@ def looked_of_row(
     if at_hand.chain is None:
         return looked
     shape = tuple(data["candidates"][0]["image_shape"])
-    bits = choice_bits(at_hand.chain, len(looked.alterations), shape)
+    bits = choice_bits(at_hand.chain, looked.alterations, len(data["candidates"]), shape)
     return dataclasses.replace(looked, bits=bits)
 
 

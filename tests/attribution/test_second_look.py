@@ -10,7 +10,7 @@ from tiny_generator import make_tiny
 from jattr.alterations.registry import parse_chain
 from jattr.attribution.attribute import attribute
 from jattr.attribution.result_json import finding_record
-from jattr.attribution.second_look import SecondLook, choice_bits
+from jattr.attribution.second_look import CLOSE, USUAL, SecondLook, choice_bits
 from jattr.attribution.usual_alterations import (
     Look,
     Marks,
@@ -20,6 +20,7 @@ from jattr.attribution.usual_alterations import (
     rectangles_around,
 )
 from jattr.decision.certificate import MIN_EXCESS
+from jattr.decision.description_length import MIN_BITS
 from jattr.errors import InputError
 from jattr.images.values import to_byte
 from jattr.inversion.config import InvertConfig
@@ -156,11 +157,19 @@ def test_settings_are_checked():
         attribute(np.zeros((1, 8, 8, 3), np.uint8), [make_tiny()], second_look=3)
 
 
-def test_bits_of_covers():
-    """A rectangle of 8x8 is one of 36 x 36."""
-    assert choice_bits(parse_chain("bgr"), 8, (8, 8, 3)) == 3
-    cover = parse_chain("flip,cover:1x1+0+0")
-    assert choice_bits(cover, 8, (8, 8, 3)) == pytest.approx(3 + 2 * np.log2(36))
+def test_bits_of_a_choice():
+    """A rectangle of 8x8 is one of 36 x 36; a fitted end of a stretch is told to 16 bits."""
+    kinds = np.log2(len(USUAL) + len(CLOSE))
+    shape = (8, 8, 3)
+    assert choice_bits(parse_chain("bgr"), USUAL, 1, shape) == pytest.approx(kinds, abs=0.05)
+    assert choice_bits(parse_chain("bgr"), USUAL, 8, shape) == pytest.approx(kinds + 3, abs=0.05)
+    # a result that states fewer alterations than are usual chose among the usual ones
+    assert choice_bits(parse_chain("bgr"), ("bgr",), 1, shape) == pytest.approx(kinds, abs=0.05)
+    cover = choice_bits(parse_chain("flip,cover:1x1+0+0"), USUAL, 1, shape)
+    assert cover == pytest.approx(kinds + 2 * np.log2(36), abs=0.05)
+    assert choice_bits(parse_chain("stretch"), USUAL, 1, shape) == pytest.approx(kinds, abs=0.05)
+    fitted = choice_bits(parse_chain("stretch:20:200"), USUAL, 1, shape)
+    assert fitted == pytest.approx(kinds + 32, abs=0.05)
 
 
 def test_wrapped_bytes_show():
@@ -228,7 +237,8 @@ def test_marks_are_found_and_the_rest_is_certified(family):
     for verdict, chain in zip(att.verdicts, att.alterations, strict=True):
         assert verdict.candidates == ("tiny0",), verdict.reason
         assert all(step.hides for step in chain.steps)
-        assert verdict.certificate.excess >= MIN_EXCESS + choice_bits(chain, 16, (8, 8, 3))
+        bits = choice_bits(chain, settings.alterations, len(family), (8, 8, 3))
+        assert verdict.certificate.evidence_bits >= MIN_BITS + bits
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Bits of evidence: a candidate that reproduces what it did not make has none."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ from scipy.fft import idctn
 from scipy.ndimage import gaussian_filter
 
 import jattr
-from jattr.attribution.certify import certify_image
+from jattr.alterations.files import AlteredImages
+from jattr.alterations.registry import parse_chain
+from jattr.attribution.certify import certify, certify_image
 from jattr.decision.description_length import (
     MIN_BITS,
     DescriptionLength,
@@ -18,6 +22,7 @@ from jattr.decision.description_length import (
 from jattr.generators.base import Generator
 from jattr.images import to_float
 from jattr.images.writing import lossless_bits
+from jattr.inversion.observation.altered import make_altered_observation
 
 SIDE = 16
 SHAPE = (SIDE, SIDE, 3)
@@ -100,6 +105,61 @@ def test_a_decoder_of_low_frequencies_has_no_certificate_for_smooth_images(share
         test = certify_image(gen, solved(gen, pixels[None])[0], pixels)
         assert test.fits, "the decoder reproduces the image"
         assert (test.holds, test.evidence_bits < 0) == (False, True)
+
+
+def block_frequencies(count):
+    """The lowest cosines of each block of 8x8 and each channel."""
+    cosines = np.asarray(idctn(np.eye(8), axes=[0], norm="ortho"))
+    order = sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at))[:count]
+    columns = []
+    for (down, right), (top, left) in itertools.product(order, np.ndindex(SIDE // 8, SIDE // 8)):
+        plane = np.zeros((SIDE, SIDE))
+        block = np.outer(cosines[:, down], cosines[:, right])
+        plane[8 * top : 8 * top + 8, 8 * left : 8 * left + 8] = block
+        columns.append(np.kron(plane.reshape(-1, 1), np.eye(3)))
+    return np.concatenate(columns, 1)
+
+
+@pytest.mark.parametrize("count", [3, 10, 20])
+def test_a_decoder_of_blocks_has_no_certificate_for_what_an_encoder_of_blocks_left(count):
+    gen = decoder(block_frequencies(count))
+    pixels = foreign(0.7, 4)
+    latents = np.asarray(gen.state, np.float64).T @ to_float(pixels).reshape(4, -1).T
+    images = gen.to_bytes(np.asarray(gen.generate(latents.T.astype(np.float32))))
+    for image in images:
+        test = certify_image(gen, solved(gen, image[None])[0], image)
+        assert test.fits, "the decoder reproduces the image"
+        assert not test.holds
+        # the whole image's cosines alone would have called it proof where few are left of a block
+        assert test.general_bits < 1.6 * test.latent_bits
+
+
+def enlarging():
+    """What a bilinear enlargement makes of 4x4 pixels of each channel."""
+    at = (np.arange(SIDE) + 0.5) * 4 / SIDE - 0.5
+    axis = np.maximum(1 - np.abs(at[:, None] - np.arange(4)), 0)
+    axis = axis / axis.sum(1, keepdims=True)
+    return np.kron(np.kron(axis, axis), np.eye(3))
+
+
+@pytest.mark.parametrize("contrast", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("alterations", [None, "cover:6x16+0+0"])
+def test_neither_clipping_nor_a_cover_makes_evidence_of_an_enlargement(contrast, alterations):
+    gen = decoder(enlarging())
+    latents = contrast * np.random.default_rng(4).uniform(-1, 1, (3, 48)).astype(np.float32)
+    images = gen.to_bytes(np.asarray(gen.generate(latents)))
+    assert ((images == 0) | (images == 255)).any() == (contrast > 1)
+    for image, latent in zip(images, latents, strict=True):
+        if alterations is None:
+            test = certify_image(gen, latent, image)
+        else:
+            seen = make_altered_observation(
+                gen, AlteredImages(image[None], parse_chain(alterations))
+            )
+            test = certify(seen, 0, latent)
+        assert test.fits
+        assert not test.holds
+        assert test.general_bits < 1.6 * test.latent_bits
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
