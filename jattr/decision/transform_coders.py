@@ -117,7 +117,7 @@ def _of_one_size(planes: np.ndarray) -> Iterator[Spectra]:
 
 def _above(power: np.ndarray) -> np.ndarray:
     """Return a power without that of rounding."""
-    return np.maximum(power - ROUNDING_VARIANCE, 0.0).astype(np.float32)
+    return np.asarray(np.maximum(power - ROUNDING_VARIANCE, 0.0))
 
 
 @functools.lru_cache(maxsize=64)
