@@ -40,7 +40,7 @@ from jattr.attribution.usual_alterations import (
     looks_wrapped,
     make_guess,
 )
-from jattr.decision.looked import Looked, after_second_look
+from jattr.decision.looked import END_BITS, Looked, after_second_look
 from jattr.decision.verdict import DecisionConfig, within
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
@@ -75,7 +75,6 @@ USUAL = (
 
 # ways of saving that leave an image near: another rounding, a little more contrast
 CLOSE = (STRETCH, "truncate", "round")
-END_BITS = 16  # of a fitted end of a stretch: to 1/256 of a byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,11 +277,11 @@ def choice_bits(
       shape: of the image.
 
     >>> choice_bits(parse_chain("flip"), USUAL, 10, (32, 32, 3))
-    7.5
+    7.6
     >>> choice_bits(parse_chain("cover:3x3+0+0"), USUAL, 10, (32, 32, 3))
-    25.6
+    25.7
     >>> choice_bits(parse_chain("stretch:20:200"), USUAL, 10, (32, 32, 3))
-    39.5
+    39.6
     """
     height, width = shape[:2]
     rectangles = height * (height + 1) / 2 * (width * (width + 1) / 2)

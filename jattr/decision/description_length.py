@@ -28,7 +28,7 @@ import numpy as np
 from jattr.decision.transform_coders import ROUNDING_VARIANCE, image_spectra, rate
 
 # Of the shortest general description, what a better model of images may still need. Measured:
-# decoders that are no generators reach the floor where they need 0.67 times as many bits or more,
+# decoders that are no generators reach the floor where they need 0.52 times as many bits or more,
 # generators of 2 to 128 numbers at most 0.38 times as many: docs/certificate.md.
 SHARE = 0.5
 MIN_BITS = 64.0  # of evidence: 2^64 images to one

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from jattr.decision.description_length import MIN_BITS
 from jattr.decision.verdict import Verdict
 
+END_BITS = 16  # of a fitted end of a stretch: to 1/256 of a byte
+
 
 @dataclass(frozen=True)
 class Looked:
