@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jattr.attribution.transform_coders import general_bits, image_spectra, rate
 from jattr.decision.certificate import (
     ALPHA,
     BYTE_STEP,
@@ -13,10 +14,12 @@ from jattr.decision.certificate import (
     certify_rounding,
     strongest,
 )
-from jattr.decision.description_length import DescriptionLength, general_bits, latent_bits
-from jattr.decision.transform_coders import ROUNDING_VARIANCE, image_spectra, rate
+from jattr.decision.description_length import (
+    ROUNDING_VARIANCE,
+    DescriptionLength,
+    latent_bits,
+)
 from jattr.generators.base import Generator
-from jattr.images.writing import lossless_bits
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.base import CensoredData, Observation, RoundingData
 from jattr.inversion.problem import prior_of
@@ -111,9 +114,13 @@ def _description(
         jacobian = jacobian * np.sqrt(12.0 * observation.noise / max(residual, observation.noise))
     general = _general_bits(pixels.tobytes(), pixels.shape, variance)
     maker = observation.maker
-    values = make_images(maker, np.asarray(z)[None], maker.label_argument(label))[0]
+    altered = maker is not observation.gen
+    if altered or isinstance(data, CensoredData):
+        values = make_images(maker, np.asarray(z)[None], maker.label_argument(label))[0]
+    else:
+        values = data.reproduction
     beyond = np.abs(values).max() > 1.0 + BYTE_STEP
-    if (beyond or maker is not observation.gen) and np.isfinite(values).all():
+    if (beyond or altered) and np.isfinite(values).all():
         made = (values.astype(np.float64) + 1.0) / BYTE_STEP
         general = min(general, rate(image_spectra(made), variance))
     return DescriptionLength(latent_bits(u, jacobian), general)
@@ -122,4 +129,4 @@ def _description(
 @functools.lru_cache(maxsize=256)
 def _general_bits(data: bytes, shape: tuple[int, int, int], variance: float) -> float:
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
-    return general_bits(pixels, lossless_bits(pixels), variance)
+    return general_bits(pixels, variance)

@@ -243,7 +243,8 @@ def _again(
         verdict, alteration = found.verdicts[0], found.alterations[0]
         if verdict.certificate is None or alteration is None:
             continue
-        bits = choice_bits(alteration, settings.alterations, len(candidates), image.pixels.shape)
+        models = len({gen.digest for gen in candidates})
+        bits = choice_bits(alteration, looked.alterations, models, image.pixels.shape)
         chosen = dataclasses.replace(looked, chosen=alteration.text, bits=bits)
         if after_second_look(verdict, chosen).certificate is not None:
             return Explanation(found, 0), chosen, tuple(dict.fromkeys(tried))
@@ -273,7 +274,7 @@ def choice_bits(
     Args:
       chain: that was chosen.
       alterations: that were tried; counted as no fewer than the usual ones.
-      candidates: their number.
+      candidates: their number, views of one counted once.
       shape: of the image.
 
     >>> choice_bits(parse_chain("flip"), USUAL, 10, (32, 32, 3))

@@ -26,8 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaincc
 
-from jattr.decision.description_length import DescriptionLength
-from jattr.decision.transform_coders import ROUNDING_VARIANCE
+from jattr.decision.description_length import ROUNDING_VARIANCE, DescriptionLength
 
 ALPHA = 1e-6  # an image that the generator made is denied its certificate this often
 BYTE_STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units

@@ -14,7 +14,7 @@ an error of the same variance r:
 
     sum over frequencies of 1/2 log2(1 + S / r)                                             (2)
 
-  (`jattr.decision.transform_coders`), and a coder of bytes without loss; the shortest one counts.
+  (`jattr.attribution.transform_coders`), and a coder of bytes without loss; the shortest counts.
 
 Evidence is a share of the second less the first: no model of images is taken to need less than that
 share. It says how many bits an explanation without this generator would have to save.
@@ -25,8 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jattr.decision.transform_coders import ROUNDING_VARIANCE, image_spectra, rate
-
+ROUNDING_VARIANCE = 1.0 / 12.0  # of an error that is uniform within half a step, in steps squared
 # Of the shortest general description, what a better model of images may still need. Measured:
 # decoders that are no generators reach the floor where they need 0.52 times as many bits or more,
 # generators of 2 to 128 numbers at most 0.38 times as many: docs/certificate.md.
@@ -64,17 +63,3 @@ def latent_bits(u: np.ndarray, jacobian: np.ndarray) -> float:
     values = np.maximum(np.linalg.eigvalsh(gram), 0.0)
     moved = 0.5 * float(np.log2(1.0 + values).sum())
     return moved + float(u @ u) / (2.0 * math.log(2.0))
-
-
-def general_bits(pixels: np.ndarray, lossless: float, variance: float = ROUNDING_VARIANCE) -> float:
-    """Return the bits of an image by models of images in general.
-
-    Args:
-      pixels: uint8 [H, W, C].
-      lossless: bits of the image as a file without loss.
-      variance: r, of the error that is left, in rounding steps squared.
-    """
-    spectra = image_spectra(pixels)
-    # What a coder without loss saves at r = 1/12 it is taken to save at any: flat areas, edges.
-    saved = min(1.0, lossless / max(rate(spectra, ROUNDING_VARIANCE), 1.0))
-    return saved * rate(spectra, variance)

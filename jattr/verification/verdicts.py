@@ -258,7 +258,8 @@ def looked_of_row(
     if at_hand.chain is None:
         return looked
     shape = tuple(data["candidates"][0]["image_shape"])
-    bits = choice_bits(at_hand.chain, looked.alterations, len(data["candidates"]), shape)
+    models = len({each["digest"] for each in data["candidates"]})
+    bits = choice_bits(at_hand.chain, looked.alterations, models, shape)
     return dataclasses.replace(looked, bits=bits)
 
 

@@ -12,29 +12,24 @@ of the better colours, blocks and enlargements do, whose choice costs nothing ei
 """
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
-ROUNDING_VARIANCE = 1.0 / 12.0  # of an error that is uniform within half a step, in steps squared
+from jattr.alterations.resample import resize_matrix
+from jattr.decision.description_length import ROUNDING_VARIANCE
+from jattr.images.writing import lossless_bits
+
 NEIGHBOURHOOD = 1.0  # standard deviation, in frequencies, over which a spectrum is smoothed
 BLOCKS = (4, 8, 16)  # their sides
 FACTORS = (1.5, 2.0, 3.0, 4.0, 8.0)  # of enlargements
 LEAST_SIDE = 4  # of what is enlarged
 # Y, Cb and Cr of R, G and B (JFIF 1.02): what most coders of colours work in
 YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-# of interpolations, at the distance x in samples: Keys, Cubic Convolution Interpolation, 1981, with
-# a = -1/2; Duchon, Lanczos Filtering, 1979
-KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "nearest": lambda x: ((x > -0.5) & (x <= 0.5)) * 1.0,
-    "bilinear": lambda x: np.maximum(1.0 - np.abs(x), 0.0),
-    "bicubic": lambda x: _cubic(np.abs(x)),
-    "lanczos": lambda x: (np.abs(x) < 3.0) * np.sinc(x) * np.sinc(x / 3.0),
-}
+FILTERS = ("box", "bilinear", "bicubic", "lanczos")  # Pillow's, of enlargements
 
 
 class Spectra(NamedTuple):
@@ -42,6 +37,19 @@ class Spectra(NamedTuple):
 
     powers: tuple[np.ndarray, ...]  # each [planes, ...], without that of rounding
     times: tuple[float, ...]  # how often each is coded
+
+
+def general_bits(pixels: np.ndarray, variance: float = ROUNDING_VARIANCE) -> float:
+    """Return the bits of an image by models of images in general, and as a file without loss.
+
+    Args:
+      pixels: uint8 [H, W, C].
+      variance: r, of the error that is left, in rounding steps squared.
+    """
+    spectra = image_spectra(pixels)
+    # What a coder without loss saves at r = 1/12 it is taken to save at any: flat areas, edges.
+    saved = min(1.0, lossless_bits(pixels) / max(rate(spectra, ROUNDING_VARIANCE), 1.0))
+    return saved * rate(spectra, variance)
 
 
 def image_spectra(pixels: np.ndarray) -> list[list[Spectra]]:
@@ -88,17 +96,18 @@ def _transforms(planes: np.ndarray) -> Iterator[Spectra]:
     """Yield the spectra of planes [planes, H, W] by each transform."""
     yield from _of_one_size(planes)
     height, width = planes.shape[1:]
-    for kernel, factor in itertools.product(KERNELS, FACTORS):
+    for factor in FACTORS:
         if min(height, width) < factor * LEAST_SIDE:
             continue
-        down, right = (_enlarged(side, round(side / factor), kernel) for side in (height, width))
-        small = down.T @ planes @ right
-        left = planes - down @ small @ right.T
-        # white: an upper bound; it has none of the smaller planes' directions
-        times = float(left[0].size - small[0].size)
-        rest = _above(np.square(left).sum((1, 2)) / times)[:, None]
-        for spectra in _of_one_size(small):
-            yield Spectra((*spectra.powers, rest), (*spectra.times, times))
+        both = (_enlargements(side, round(side / factor)) for side in (height, width))
+        for down, right in zip(*both, strict=True):
+            small = down.T @ planes @ right
+            left = planes - down @ small @ right.T
+            # white: an upper bound; it has none of the smaller planes' directions
+            times = float(left[0].size - small[0].size)
+            rest = _above(np.square(left).sum((1, 2)) / times)[:, None]
+            for spectra in _of_one_size(small):
+                yield Spectra((*spectra.powers, rest), (*spectra.times, times))
 
 
 def _of_one_size(planes: np.ndarray) -> Iterator[Spectra]:
@@ -121,20 +130,42 @@ def _above(power: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _enlarged(side: int, small: int, kernel: str) -> np.ndarray:
-    """Return an orthonormal basis [side, small] of what an enlargement makes along an axis.
+def _enlargements(side: int, small: int) -> tuple[np.ndarray, ...]:
+    """Return orthonormal bases [side, small] of what enlargements make along an axis.
 
-    Of all such bases that nearest to the enlargement, so that neighbours stay neighbours.
+    Of all bases of one span that nearest to the enlargement, so that neighbours stay neighbours.
     """
-    at = (np.arange(side) + 0.5) * small / side - 0.5
-    weights = KERNELS[kernel](at[:, None] - np.arange(small)[None])
-    weights = weights / weights.sum(1, keepdims=True)
-    left, _, right = np.linalg.svd(weights, full_matrices=False)
-    return np.asarray(left @ right)
+    pixels, samples = np.arange(side), np.arange(small)
+    # where pixels lie among the samples: by their middles, their corners, or the first of each
+    middles = (pixels + 0.5) * small / side - 0.5
+    corners = pixels * (small - 1) / (side - 1)
+    firsts = pixels * small / side
+    matrices = [resize_matrix(small, side, name).astype(np.float64) for name in FILTERS]
+    matrices += [np.maximum(1.0 - np.abs(at[:, None] - samples), 0.0) for at in (corners, firsts)]
+    matrices += [_cubic(np.abs(at[:, None] - samples)) for at in (middles, corners, firsts)]
+    matrices += [_wavelets(side, small)] if side in (small * 2, small * 4, small * 8) else []
+    bases = []
+    for matrix in matrices:
+        matrix = matrix / matrix.sum(1, keepdims=True)
+        left, _, right = np.linalg.svd(matrix, full_matrices=False)
+        bases.append(left @ right)
+    return tuple(bases)
+
+
+def _wavelets(side: int, small: int) -> np.ndarray:
+    """Return Daubechies' scaling functions of four taps [side, small], some levels of them."""
+    matrix = np.eye(small)
+    while len(matrix) < side:
+        root, doubled = 3.0**0.5, np.zeros((2 * len(matrix), len(matrix)))
+        for at, tap in enumerate((1.0 + root, 3.0 + root, 3.0 - root, 1.0 - root)):
+            rows = (2 * np.arange(len(matrix)) + at) % len(doubled)
+            doubled[rows, np.arange(len(matrix))] += tap / (4.0 * 2.0**0.5)
+        matrix = doubled @ matrix
+    return matrix
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Return Keys' kernel at distances x >= 0."""
-    near = 1.5 * x**3 - 2.5 * x**2 + 1.0
-    far = -0.5 * x**3 + 2.5 * x**2 - 4.0 * x + 2.0
+    """Return Keys' kernel with a = -3/4, as OpenCV and PyTorch have it, at distances x >= 0."""
+    near = (1.25 * x - 2.25) * x**2 + 1.0
+    far = ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
     return np.where(x <= 1.0, near, np.where(x < 2.0, far, 0.0))
