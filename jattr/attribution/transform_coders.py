@@ -13,6 +13,7 @@ of the better colours, blocks and enlargements do, whose choice costs nothing ei
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +24,19 @@ from jattr.alterations.resample import resize_matrix
 from jattr.decision.description_length import ROUNDING_VARIANCE
 from jattr.images.writing import lossless_bits
 
-NEIGHBOURHOOD = 1.0  # standard deviation, in frequencies, over which a spectrum is smoothed
-BLOCKS = (4, 8, 16)  # their sides
-FACTORS = (1.5, 2.0, 3.0, 4.0, 8.0)  # of enlargements
-LEAST_SIDE = 4  # of what is enlarged
 # Y, Cb and Cr of R, G and B (JFIF 1.02): what most coders of colours work in
 YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 FILTERS = ("box", "bilinear", "bicubic", "lanczos")  # Pillow's, of enlargements
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralCoders:
+    """Which transforms there are."""
+
+    neighbourhood: float = 1.0  # standard deviation, in frequencies, over which power is smoothed
+    blocks: tuple[int, ...] = (4, 8, 16)  # their sides
+    factors: tuple[float, ...] = (1.5, 2.0, 3.0, 4.0, 8.0)  # of enlargements
+    least_side: int = 4  # of what is enlarged
 
 
 class Spectra(NamedTuple):
@@ -52,11 +59,14 @@ def general_bits(pixels: np.ndarray, variance: float = ROUNDING_VARIANCE) -> flo
     return saved * rate(spectra, variance)
 
 
-def image_spectra(pixels: np.ndarray) -> list[list[Spectra]]:
+def image_spectra(
+    pixels: np.ndarray, coders: GeneralCoders = GeneralCoders()
+) -> list[list[Spectra]]:
     """Return the spectra of an image by colours and transforms.
 
     Args:
       pixels: [H, W, C], in rounding steps.
+      coders: the transforms.
     """
     height, width, channels = pixels.shape
     colours = pixels.reshape(-1, channels).astype(np.float64)
@@ -66,7 +76,8 @@ def image_spectra(pixels: np.ndarray) -> list[list[Spectra]]:
         # not quite orthogonal: the rates err on the small side
         bases.append(YCC / np.linalg.norm(YCC, axis=1, keepdims=True))
     return [
-        list(_transforms((basis @ centred.T).reshape(channels, height, width))) for basis in bases
+        list(_transforms((basis @ centred.T).reshape(channels, height, width), coders))
+        for basis in bases
     ]
 
 
@@ -92,12 +103,12 @@ def _rates(spectra: Spectra, variance: float) -> np.ndarray:
     return np.asarray(np.sum(each, axis=0))
 
 
-def _transforms(planes: np.ndarray) -> Iterator[Spectra]:
+def _transforms(planes: np.ndarray, coders: GeneralCoders) -> Iterator[Spectra]:
     """Yield the spectra of planes [planes, H, W] by each transform."""
-    yield from _of_one_size(planes)
+    yield from _of_one_size(planes, coders)
     height, width = planes.shape[1:]
-    for factor in FACTORS:
-        if min(height, width) < factor * LEAST_SIDE:
+    for factor in coders.factors:
+        if min(height, width) < factor * coders.least_side:
             continue
         both = (_enlargements(side, round(side / factor)) for side in (height, width))
         for down, right in zip(*both, strict=True):
@@ -106,16 +117,16 @@ def _transforms(planes: np.ndarray) -> Iterator[Spectra]:
             # white: an upper bound; it has none of the smaller planes' directions
             times = float(left[0].size - small[0].size)
             rest = _above(np.square(left).sum((1, 2)) / times)[:, None]
-            for spectra in _of_one_size(small):
+            for spectra in _of_one_size(small, coders):
                 yield Spectra((*spectra.powers, rest), (*spectra.times, times))
 
 
-def _of_one_size(planes: np.ndarray) -> Iterator[Spectra]:
+def _of_one_size(planes: np.ndarray, coders: GeneralCoders) -> Iterator[Spectra]:
     """Yield the spectra of planes, and of their blocks."""
     power = dctn(planes, axes=(1, 2), norm="ortho") ** 2
-    smoothed = gaussian_filter(power, NEIGHBOURHOOD, mode="nearest", axes=(1, 2))
+    smoothed = gaussian_filter(power, coders.neighbourhood, mode="nearest", axes=(1, 2))
     yield Spectra((_above(smoothed),), (1.0,))
-    for side in BLOCKS:
+    for side in coders.blocks:
         rows, columns = planes.shape[1] // side, planes.shape[2] // side
         if min(rows, columns) > 1:
             blocks = planes[:, : rows * side, : columns * side]
